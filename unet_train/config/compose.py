@@ -1,0 +1,344 @@
+"""Command line → checked config: Hydra composes the YAML groups, the schemas check every key, errors fit one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from unet_train.config.schema import COMMANDS, CUSTOM, PATH_KEYS, SECTIONS, check_values, schema_fields
+from unet_train.errors import UserError
+
+
+def config_folder() -> Path:
+    """Folder of the shipped YAML: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def group_options(folders: Sequence[Path] = ()) -> dict[str, list[str]]:
+    """Config groups and the names of their choices, shipped ones and those in the user's `folders`."""
+    options: dict[str, set[str]] = {}
+    for folder in (config_folder(), *folders):
+        for file in sorted(folder.glob("*/*.yaml")):
+            options.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+# --- paths as typed -----------------------------------------------------------------------------------
+def quote_paths(overrides: Iterable[str]) -> list[str]:
+    """Quote the values of path keys, so that Hydra's grammar takes file names as they are typed.
+
+    Hydra reads commas, brackets, quotes, spaces and ``=`` in a value as grammar. A value that is a list, or
+    quoted already, is left alone unless a file of just that name exists.
+    """
+    return [_quote_path(override) for override in overrides]
+
+
+def _quote_path(override: str) -> str:
+    name, equals, value = override.partition("=")
+    if not equals or name.lstrip("+") not in PATH_KEYS or value in ("", "null", "???"):
+        return override
+    exists = os.path.lexists(os.path.expanduser(value))
+    if not exists and value[0] == value[-1] and value[0] in "'\"" and len(value) > 1:
+        return override
+    if not exists and name == "ckpt" and value.startswith("[") and value.endswith("]"):
+        return f"{name}=[{','.join(_quoted(item.strip()) for item in value[1:-1].split(','))}]"
+    return f"{name}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """`value` as a single-quoted string of Hydra's grammar; ``${`` is kept from being interpolated."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value
+    value = value.replace("${", "\\${") if "${" in value and "${now:" not in value else value
+    # A backslash escapes only where it stands before a quote, or at the end: there it is doubled.
+    value = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + "\\'", value)
+    value = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, value)
+    return f"'{value}'"
+
+
+# --- near names ---------------------------------------------------------------------------------------
+def near(name: str, candidates: Iterable[str]) -> str:
+    """`` (did you mean …?)`` with the nearest of `candidates`, or nothing."""
+    names = [n for n in candidates if n != name and n.rsplit(".", 1)[-1] not in ("kind", "layout")]
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.55)
+    if not found and "." in name:
+        last = name.rsplit(".", 1)[1]
+        found = [n for n in names if n.rsplit(".", 1)[-1] == last][:1]
+    if not found:
+        found = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def flat_keys(config: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all keys of a composed config."""
+    if not isinstance(config, DictConfig):
+        return []
+    names = []
+    for name in config:
+        dotted = f"{prefix}{name}"
+        names.append(dotted)
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            names += flat_keys(node, dotted + ".")
+    return names
+
+
+# --- composing ----------------------------------------------------------------------------------------
+@dataclass
+class Composed:
+    """A checked config, the plain YAML tree it came from, and Hydra's own part."""
+
+    config: Any
+    tree: dict[str, Any]
+    run_folder: str
+
+
+def compose_command(command: str, overrides: Sequence[str], config_dir: str | None = None) -> Composed:
+    """Compose and check the config of one command.
+
+    Parameters
+    ----------
+    command
+        ``train``, ``eval``, ``predict`` or ``data``: the name of the root YAML.
+    overrides
+        What the user typed.
+    config_dir
+        The user's own folder of YAML groups, searched beside ours.
+
+    Raises
+    ------
+    UserError
+        In one line, for anything that does not compose or does not fit the schema.
+    """
+    overrides = quote_paths(overrides)
+    own = [Path(config_dir).absolute()] if config_dir else []
+    if own and not own[0].is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such folder")
+    options = group_options(own)
+    _refuse_common_slips(command, overrides, options)
+    searchpath = [f"hydra.searchpath=[{_quoted('file://' + str(own[0]))}]"] if own else []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        try:
+            composed = compose(command, [*overrides, *searchpath], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise UserError(_explain(command, overrides, options, error)) from error
+        HydraConfig.instance().set_config(composed)
+        try:
+            run_folder = composed.hydra.run.dir if command == "train" else ""
+            with open_dict(composed):
+                del composed["hydra"]
+            OmegaConf.resolve(composed)
+        except OmegaConfBaseException as error:
+            raise UserError(_first_line(error)) from error
+    return Composed(typed(command, composed), OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
+
+
+def _refuse_common_slips(command: str, overrides: Sequence[str], options: dict[str, list[str]]) -> None:
+    """Overrides that Hydra would take, or refuse, with a misleading word."""
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if name.startswith("-"):
+            raise UserError(f"{name}: no such option; keys are set as key=value (see --help)")
+        if not equals and not name.startswith("~"):
+            raise UserError(f"{override}: keys are set as key=value, for example dataset=folder (see --help)")
+        group, dot, last = name.lstrip("+").partition(".")
+        if dot and last in ("kind", "layout") and group in options:
+            raise UserError(f"{override}: choose with {group}={value} (one of {', '.join(options[group])})")
+        if name == "dataset.name" and value in options["dataset"]:
+            raise UserError(f"{override} only renames; to choose the data set: dataset={value}")
+
+
+def typed(command: str, tree: DictConfig | dict[str, Any]) -> Any:
+    """Check a composed tree against the schemas and turn it into dataclasses.
+
+    Raises
+    ------
+    UserError
+        Naming the key: unknown, of a wrong type, missing, or outside its choices.
+    """
+    tree = OmegaConf.create(tree) if isinstance(tree, dict) else tree
+    schema = COMMANDS[command]
+    known = schema_fields(schema)
+    for name in tree:
+        if name not in known:
+            raise UserError(f"{name}: no such key{near(str(name), [*known, *flat_keys(tree)])}")
+    values: dict[str, Any] = {}
+    for name, (hint, _) in known.items():
+        if name in SECTIONS:
+            values[name] = _typed_section(name, tree)
+        elif name not in tree or OmegaConf.is_missing(tree, name):
+            raise UserError(f"{name} is missing: set {name}=…")
+        else:
+            values[name] = _checked_scalar(name, tree[name], hint)
+    config = schema(**values)
+    message = check_values(config)
+    if message:
+        raise UserError(message)
+    return config
+
+
+def _checked_scalar(name: str, value: Any, hint: Any) -> Any:
+    if isinstance(value, DictConfig) or OmegaConf.is_list(value):
+        value = OmegaConf.to_container(value)
+    wrong = UserError(f"{name}={value}: wrong type, expected {_type_name(hint)}")
+    allowed = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    optional, base = _optional(hint)
+    if value is None:
+        if optional or base is Any:
+            return None
+        raise wrong
+    expected = allowed.get(getattr(base, "__name__", ""))
+    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and base is not bool)):
+        if base is str and isinstance(value, (int, float)):
+            return str(value)
+        raise wrong
+    return value
+
+
+def _optional(hint: Any) -> tuple[bool, Any]:
+    arguments = getattr(hint, "__args__", ())
+    if type(None) in arguments:
+        return True, next(a for a in arguments if a is not type(None))
+    return False, hint
+
+
+def _type_name(hint: Any) -> str:
+    optional, base = _optional(hint)
+    name = getattr(base, "__name__", str(base))
+    plain = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
+    return plain.get(name, name) + (" or null" if optional else "")
+
+
+def _typed_section(section: str, tree: DictConfig) -> Any:
+    optional = section in ("dataset", "encoder", "split") and (section not in tree or tree[section] is None)
+    if optional:
+        return None
+    node = tree.get(section)
+    example = f"{section}=NAME on the command line, or 'override /{section}: NAME' in a YAML's defaults list"
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{section} is {node!r} instead of a group of keys: choose it by {example}")
+    if section in CUSTOM and "_target_" in node:
+        return OmegaConf.to_container(node)
+    tag, kinds = SECTIONS[section]
+    kind = node.get(tag, "") if tag else ""
+    if kind not in kinds:
+        raise UserError(f"{section}.{tag}={kind}: choose one of {', '.join(kinds)}")
+    schema = kinds[kind]
+    known = schema_fields(schema)
+    for name in node:
+        if name not in known:
+            raise UserError(f"{section}.{name}: no such key{near(str(name), known)}; {section} has {', '.join(known)}")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), node)
+        for name in known:
+            if OmegaConf.is_missing(merged, name):
+                raise UserError(f"{section}.{name} is missing: set {section}.{name}=…")
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        name = f"{section}.{getattr(error, 'full_key', None) or getattr(error, 'key', '')}"
+        hint = known.get(name.split(".")[1].split("[")[0], (None,))[0]
+        wanted = f", expected {_type_name(hint)}" if hint is not None else ""
+        raise UserError(f"{name}: {_first_line(error)}{wanted}") from error
+
+
+def split_partial(overrides: Sequence[str], sections: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part overrides that set single keys of a section from the rest, unless the section's group is chosen too.
+
+    ``unet-eval ckpt=… dataset.root=moved/here`` lays one key over the checkpoint's own data set;
+    ``dataset=folder dataset.root=…`` chooses another.
+    """
+    chosen = {o.partition("=")[0] for o in overrides}
+    partial = [o for o in overrides if o.partition(".")[0] in sections and o.partition(".")[0] not in chosen]
+    return [o for o in overrides if o not in partial], partial
+
+
+def lay_over(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a plain config tree with ``section.key=value`` overrides laid over it.
+
+    Raises
+    ------
+    UserError
+        For a key the tree does not have, with the nearest name.
+    """
+    config = OmegaConf.create(tree)
+    parser = OverridesParser.create()
+    for override in quote_paths(overrides):
+        try:
+            parsed = parser.parse_override(override)
+        except HydraException:
+            raise UserError(f"{override}: cannot be read as key=value") from None
+        name = parsed.key_or_group
+        known = flat_keys(config)
+        if name not in known:
+            raise UserError(f"{override}: no such key{near(name, known)}")
+        OmegaConf.update(config, name, parsed.value())
+    return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+# --- explaining errors --------------------------------------------------------------------------------
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n")[0].split())
+
+
+def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str]], error: Exception) -> str:
+    """One line for what Hydra or OmegaConf said, with the nearest valid name."""
+    text = str(error)
+    unreadable = re.match(r"(.*) at input|mismatched input|token recognition|extraneous input", text)
+    if unreadable or "grammar" in text:
+        bad = next((o for o in overrides if not _parses(o)), text.split("\n")[0])
+        return f"{bad}: cannot be read as key=value; put quotes around a value with special characters"
+    missing = re.search(r"Could not find '([^']+)/([^/']+)'", text)
+    if missing:
+        group, choice = missing.group(1).lstrip("/"), missing.group(2)
+        choices = options.get(group, [])
+        return f"{group}={choice}: no such choice{near(choice, choices)}; {group} is one of {', '.join(choices)}"
+    candidates: list[str] = list(options)
+    groups = [o for o in overrides if o.partition("=")[0].lstrip("+") in options]
+    try:
+        candidates += flat_keys(compose(command, groups))
+    except (HydraException, OmegaConfBaseException):
+        pass
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    if not unknown:
+        unknown = re.search(r"No match in the defaults list[^']*'([^']+)'", text)
+    if unknown:
+        name = unknown.group(1)
+        typed_as = next((o for o in overrides if o.partition("=")[0].lstrip("+") == name), name)
+        if name in options:
+            return f"{typed_as}: {name} cannot be chosen for unet-{command}"
+        section = name.partition(".")[0]
+        has = [k for k in candidates if k.startswith(section + ".") and k.count(".") == 1]
+        known = f"; {section} has {', '.join(k.partition('.')[2] for k in has)}" if has else ""
+        return f"{typed_as}: no such key{near(name, candidates)}{known}"
+    return _first_line(error)
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def as_override_tree(section: Any) -> dict[str, Any]:
+    """A section's dataclass (or custom mapping) as a plain dict."""
+    if isinstance(section, dict):
+        return section
+    return {f.name: getattr(section, f.name) for f in fields(section)}

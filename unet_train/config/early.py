@@ -1,0 +1,120 @@
+"""What can be refused before torch is imported: paths that do not exist, choices that do not go together."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Any
+
+from unet_train.config.schema import TrainConfig
+from unet_train.errors import UserError
+
+IMAGENET_ENCODERS = ("resnet", "efficientnet", "timm")
+
+
+def expand(path: str) -> Path:
+    """A path as typed: ``~`` is the home folder."""
+    return Path(os.path.expanduser(path))
+
+
+def dataset_root(dataset: Any) -> Path | None:
+    """Folder of a data set: `dataset.root`, else its name under ``$UNET_TRAIN_DATA`` or ``data``."""
+    if dataset.layout == "demo":
+        return None
+    if dataset.root:
+        return expand(dataset.root)
+    return Path(os.environ.get("UNET_TRAIN_DATA", "data")) / dataset.name
+
+
+def check_dataset(dataset: Any) -> None:
+    """Refuse a data set whose folder does not exist, with the way to get it."""
+    if isinstance(dataset, dict):
+        return
+    root = dataset_root(dataset)
+    if root is None or root.is_dir():
+        return
+    get = {
+        "challenge": f"; set dataset.root=FOLDER, or fetch it: unet-data fetch {dataset.name}",
+        "kaggle": f"; set dataset.root=FOLDER; how to get it: unet-data fetch {dataset.name}",
+    }.get(dataset.layout, "; set dataset.root to the folder that holds images/ and masks/")
+    raise UserError(f"dataset.root={root}: no such folder{get}")
+
+
+def check_train(config: TrainConfig) -> None:
+    """Refuse what a training run cannot work with, before any time is spent."""
+    encoder, weights = config.encoder, config.weights
+    kind = encoder.get("_target_") if isinstance(encoder, dict) else encoder.kind
+    if weights.kind == "imagenet" and kind not in IMAGENET_ENCODERS:
+        raise UserError(
+            f"weights=imagenet: there are none for encoder={kind}; choose encoder=resnet or encoder=efficientnet, "
+            "or weights=random"
+        )
+    if weights.kind == "brain_mri" and (kind != "unet" or encoder.init_features != 32 or encoder.depth != 4):
+        raise UserError(
+            "weights=brain_mri fits encoder=unet with encoder.init_features=32 and encoder.depth=4 only"
+        )
+    if weights.path and not expand(weights.path).is_file():
+        raise UserError(f"weights.path={weights.path}: no such file")
+    if weights.kind == "random" and weights.path:
+        raise UserError("weights.path is set, but weights=random takes no file; say weights=file")
+    if kind == "resnet" and encoder.depth not in (18, 34, 50, 101, 152):
+        raise UserError(f"encoder.depth={encoder.depth}: ResNet has 18, 34, 50, 101, 152")
+    if kind == "unet" and encoder.depth > 8:
+        raise UserError(f"encoder.depth={encoder.depth} is too deep: at most 8")
+    check_dataset(config.dataset)
+    split = config.split
+    if (split.folds is None) != (split.fold is None):
+        raise UserError("split.folds and split.fold go together: split.folds=5 split.fold=0")
+    if split.folds is not None and not 0 <= split.fold < split.folds:
+        raise UserError(f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}")
+    for name in ("val_fraction", "test_fraction"):
+        if getattr(split, name) >= 1:
+            raise UserError(f"split.{name}={getattr(split, name)}: a share below 1")
+    if split.file and ("/" in split.file or split.file.endswith(".json")) and not expand(split.file).is_file():
+        raise UserError(f"split.file={split.file}: no such file")
+    dataset = config.dataset
+    if not isinstance(dataset, dict) and dataset.normalisation == "fixed" and weights.kind != "imagenet":
+        if dataset.mean is None or dataset.std is None:
+            raise UserError("dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel")
+    if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
+        raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
+    if config.augmentation.foreground_share > 1:
+        raise UserError(f"augmentation.foreground_share={config.augmentation.foreground_share}: a share of 0 to 1")
+
+
+def find_checkpoint(path: str) -> Path:
+    """A checkpoint file as typed; a run folder stands for its best.pt.
+
+    Raises
+    ------
+    UserError
+        Where there is none.
+    """
+    found = expand(path)
+    if found.is_dir():
+        if (found / "best.pt").is_file():
+            return found / "best.pt"
+        raise UserError(f"ckpt={path}: a folder without best.pt; name a checkpoint file or a run folder")
+    if not found.is_file():
+        near = sorted(glob.glob("runs/*/*/best.pt"))
+        hint = f" (the newest here: {max(near, key=os.path.getmtime)})" if near else ""
+        raise UserError(f"ckpt={path}: no such file{hint}")
+    return found
+
+
+def find_run(path: str) -> Path:
+    """A run folder to resume.
+
+    Raises
+    ------
+    UserError
+        Where it is not one.
+    """
+    folder = expand(path)
+    if not folder.is_dir():
+        raise UserError(f"resume={path}: no such folder")
+    for name in ("config.yaml", "last.pt"):
+        if not (folder / name).is_file():
+            raise UserError(f"resume={path}: not a run that can be resumed, it has no {name}")
+    return folder

@@ -1,0 +1,415 @@
+"""Every key a user can set: its type, its meaning and its choices. The values stand in the YAML of `configs/`."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
+
+
+def key(meaning: str, *, choices: tuple[str, ...] = (), at_least: float | None = None) -> Any:
+    """A field without a default: its one-line meaning and what it may be; the YAML gives the value."""
+    return field(metadata={"meaning": meaning, "choices": choices, "at_least": at_least})
+
+
+# --- encoder ------------------------------------------------------------------------------------------
+@dataclass
+class ClassicEncoder:
+    """The U-Net's own contracting path."""
+
+    kind: str = key("chosen by encoder=…")
+    init_features: int = key("channels of the first level; doubled at each level below", at_least=1)
+    depth: int = key("how many times the image is halved", at_least=1)
+
+
+@dataclass
+class ResNetEncoder:
+    """torchvision's ResNet."""
+
+    kind: str = key("chosen by encoder=…")
+    depth: int = key("18, 34, 50, 101 or 152")
+
+
+@dataclass
+class EfficientNetEncoder:
+    """torchvision's EfficientNet."""
+
+    kind: str = key("chosen by encoder=…")
+    variant: str = key(
+        "size of the EfficientNet",
+        choices=("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l"),
+    )
+
+
+@dataclass
+class TimmEncoder:
+    """Any timm model that gives features (needs the extra: pip install 'unet-train[timm]')."""
+
+    kind: str = key("chosen by encoder=…")
+    name: str = key("a name from timm.list_models()")
+
+
+# --- weights ------------------------------------------------------------------------------------------
+@dataclass
+class Weights:
+    """What the model starts from."""
+
+    kind: str = key("chosen by weights=…", choices=("random", "imagenet", "file", "brain_mri"))
+    path: str | None = key("a local file: checkpoint, state dict, safetensors or torchvision's download")
+
+
+# --- model --------------------------------------------------------------------------------------------
+@dataclass
+class Model:
+    """The rest of the net."""
+
+    head: str = key("softmax, or sigmoid for one foreground class", choices=("softmax", "sigmoid"))
+    decoder_channels: list[int] | None = key("channels of the decoder, coarse to fine; null: by the encoder")
+    norm: str = key("normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none"))
+
+
+# --- data set -----------------------------------------------------------------------------------------
+@dataclass
+class Dataset:
+    """Keys of every data set."""
+
+    name: str = key("name in run folders and reports; to choose a data set say dataset=NAME")
+    layout: str = key("how the files lie", choices=("demo", "folder", "challenge", "kaggle"))
+    root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
+    target: str = key("what the net learns", choices=("classes", "foreground", "foreground_border"))
+    target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
+    scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01)
+    normalisation: str = key(
+        "what the z-score runs over; auto: image, or what ImageNet weights were trained with",
+        choices=("auto", "fixed", "image", "volume"),
+    )
+    mean: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
+    std: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
+    intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: the range of the file's type")
+    test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")
+
+
+@dataclass
+class DemoDataset(Dataset):
+    """Drawn cell-like images; needs no file."""
+
+    images: int = key("training images drawn", at_least=2)
+    test_images: int = key("test images drawn", at_least=1)
+    size: int = key("height and width in pixels", at_least=32)
+    data_seed: int = key("another seed draws other images")
+
+
+@dataclass
+class FolderDataset(Dataset):
+    """images/ and masks/, or train/, val/ and test/ with both inside."""
+
+    images: str = key("name of the folder of images")
+    masks: str = key("name of the folder of masks")
+    suffix: str = key("what a mask's name has after the image's, as in img1_mask.png")
+    classes: list[str] | None = key("class names by id, background first; null: by the values found")
+    values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
+    ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")
+    channels: int | None = key("channels of the images; null: found out")
+    group_regex: str | None = key("its first group in an image's name is what a split keeps together")
+    group_csv: str | None = key("CSV with columns file, group")
+
+
+@dataclass
+class ChallengeDataset(Dataset):
+    """The Cell Tracking Challenge's layout: 01/, 01_GT/, 01_ST/, 02/, …"""
+
+    classes: list[str] = key("class names by id, background first")
+    labels: str = key("labels to train on; both: gold where there is one", choices=("gold", "silver", "both"))
+    leave_out: list[str] = key("frames whose gold labels are not to be used")
+    margin: int = key("width of the border in which objects are not annotated, pixels", at_least=0)
+    ignore_boxes: dict[str, Any] = key("frame: [[first row, last row, first column, last column], …] to ignore")
+    marker_radius: int = key("radius of the ignored disc around a cell without an outline, pixels", at_least=1)
+
+
+@dataclass
+class KaggleDataset(Dataset):
+    """kaggle_3m: one folder per patient with slices and masks."""
+
+    classes: list[str] = key("class names by id, background first")
+
+
+# --- split --------------------------------------------------------------------------------------------
+@dataclass
+class Split:
+    """Who is held out."""
+
+    file: str | None = key("a split.json, or the name of a shipped split")
+    folds: int | None = key("cross-validation: number of folds over the groups")
+    fold: int | None = key("cross-validation: which fold is the test part, from 0")
+    val_fraction: float = key("share of the training groups (or frames) held out for validation", at_least=0)
+    test_fraction: float = key("share held out as test where the data set names no test part", at_least=0)
+    by: str = key("what is held out together: groups, or blocks of serial sections", choices=("group", "block"))
+    seed: int = key("which groups are drawn; not touched by `seed`")
+
+
+# --- augmentation -------------------------------------------------------------------------------------
+@dataclass
+class Augmentation:
+    """Random crops and the albumentations pipeline."""
+
+    crop_size: int | None = key("height and width of training crops, working pixels; null: whole images", at_least=16)
+    foreground_share: float = key("share of crops centred on foreground", at_least=0)
+    transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
+
+
+# --- loss ---------------------------------------------------------------------------------------------
+@dataclass
+class Loss:
+    """A weighted sum of terms."""
+
+    terms: list[Any] = key("name (cross_entropy, dice, focal), weight, and the term's own arguments")
+    class_weights: list[float] | None = key("one weight per class of the model's output")
+    border_weights: dict[str, Any] | None = key("the U-Net paper's border weight map: w0, sigma; null: none")
+
+
+# --- optimizer, scheduler -----------------------------------------------------------------------------
+@dataclass
+class AdamW:
+    """AdamW; weight decay spares norms and biases."""
+
+    kind: str = key("chosen by optimizer=…")
+    lr: float = key("learning rate at its highest", at_least=0)
+    weight_decay: float = key("decoupled weight decay", at_least=0)
+    betas: list[float] = key("Adam's two decay rates")
+
+
+@dataclass
+class Adam(AdamW):
+    """Adam, with L2 weight decay."""
+
+
+@dataclass
+class SGD:
+    """SGD with momentum."""
+
+    kind: str = key("chosen by optimizer=…")
+    lr: float = key("learning rate at its highest", at_least=0)
+    weight_decay: float = key("L2 weight decay", at_least=0)
+    momentum: float = key("momentum", at_least=0)
+    nesterov: bool = key("Nesterov momentum")
+
+
+@dataclass
+class Scheduler:
+    """Learning rate as a function of the update number."""
+
+    kind: str = key("chosen by scheduler=…", choices=("poly", "cosine", "plateau", "constant"))
+    warmup_steps: int = key("updates of linear warm-up", at_least=0)
+
+
+@dataclass
+class PolyScheduler(Scheduler):
+    """(1 − t)^power."""
+
+    power: float = key("exponent of the decay", at_least=0)
+
+
+@dataclass
+class CosineScheduler(Scheduler):
+    """Half a cosine, down to final_factor."""
+
+    final_factor: float = key("share of the learning rate left at the end", at_least=0)
+
+
+@dataclass
+class PlateauScheduler(Scheduler):
+    """Lowered when the validation score stops rising."""
+
+    factor: float = key("what the rate is multiplied with", at_least=0)
+    patience: int = key("epochs without a better score", at_least=0)
+
+
+@dataclass
+class ConstantScheduler(Scheduler):
+    """The same rate throughout."""
+
+
+# --- trainer, checkpoint ------------------------------------------------------------------------------
+@dataclass
+class Trainer:
+    """How it is trained."""
+
+    epochs: int = key("epochs", at_least=1)
+    samples_per_epoch: int = key("crops per epoch, however few the images", at_least=1)
+    batch_size: int = key("crops per step and process", at_least=1)
+    workers: int = key("loader processes; -1: by the machine", at_least=-1)
+    accumulate: int = key("batches summed per update", at_least=1)
+    clip_grad_norm: float | None = key("greatest gradient norm; null: not clipped", at_least=0)
+    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
+    ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
+    early_stopping: int | None = key("stop after so many epochs without a better score; null: never", at_least=1)
+    compile: bool = key("torch.compile the model")
+    val_every: int = key("epochs between validations; the last is always validated", at_least=1)
+    pictures: int = key("validation images shown in TensorBoard", at_least=0)
+
+
+@dataclass
+class Checkpoint:
+    """When it is saved."""
+
+    every_minutes: float = key("minutes between saves within an epoch; each epoch's end is saved anyway", at_least=0)
+    monitor: str = key("the validation score that chooses best.pt")
+
+
+@dataclass
+class Tile:
+    """Overlapping tiles for images too large to be predicted whole."""
+
+    size: int | None = key("side of a tile in working pixels; null: whole where memory allows", at_least=32)
+    overlap: int = key("overlap of neighbouring tiles in working pixels", at_least=0)
+    batch: int = key("tiles per forward pass", at_least=1)
+
+
+# --- the commands' own keys ---------------------------------------------------------------------------
+@dataclass
+class TrainConfig:
+    """Everything `unet-train` is told."""
+
+    encoder: Any = key("the contracting path")
+    weights: Any = key("what it starts from")
+    model: Any = key("the rest of the net")
+    dataset: Any = key("what is learnt")
+    split: Any = key("who is held out")
+    augmentation: Any = key("random crops and transforms")
+    loss: Any = key("what is minimised")
+    optimizer: Any = key("how")
+    scheduler: Any = key("learning rate over time")
+    trainer: Any = key("length, batches, device")
+    checkpoint: Any = key("when it is saved")
+    tile: Any = key("tiles for large validation images")
+    seed: int = key("of weights, crops and augmentation")
+    resume: str | None = key("a run folder to go on with")
+
+
+@dataclass
+class EvalConfig:
+    """Everything `unet-eval` is told."""
+
+    ckpt: str = key("checkpoint to evaluate, runs/…/best.pt, or a run folder")
+    part: str | None = key("train, val, test or all; null: test if the split has one, else val")
+    tta: bool = key("average over the 8 flips and rotations")
+    overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
+    output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
+    accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    tile: Any = key("tiles for large images")
+    split: Any = key("another split than the run's; null: the run's")
+    dataset: Any = key("another data set than the run's; null: the run's")
+    encoder: Any = key("only for a run with an encoder of one's own (_target_): the same override again")
+
+
+@dataclass
+class PredictConfig:
+    """Everything `unet-predict` is told."""
+
+    ckpt: Any = key("checkpoint, or a list [a,b,c] whose probabilities are averaged")
+    input: str = key("an image, a folder or a pattern")
+    output: str = key("folder for masks/, classes/ and overlays/")
+    overwrite: bool = key("do again what is already there")
+    probabilities: bool = key("write probabilities too (float16 tif)")
+    tta: bool = key("average over the 8 flips and rotations")
+    intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: as in training")
+    accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    tile: Any = key("tiles for large images")
+    encoder: Any = key("only for a model with an encoder of one's own (_target_): the same override again")
+
+
+@dataclass
+class DataConfig:
+    """Everything `unet-data check` is told."""
+
+    dataset: Any = key("what is checked")
+    split: Any = key("who is held out")
+
+
+COMMANDS: dict[str, type] = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig, "data": DataConfig}
+
+SECTIONS: dict[str, tuple[str, dict[str, type]]] = {
+    "encoder": (
+        "kind",
+        {
+            "unet": ClassicEncoder,
+            "resnet": ResNetEncoder,
+            "efficientnet": EfficientNetEncoder,
+            "timm": TimmEncoder,
+        },
+    ),
+    "weights": ("kind", {name: Weights for name in ("random", "imagenet", "file", "brain_mri")}),
+    "model": ("", {"": Model}),
+    "dataset": (
+        "layout",
+        {"demo": DemoDataset, "folder": FolderDataset, "challenge": ChallengeDataset, "kaggle": KaggleDataset},
+    ),
+    "split": ("", {"": Split}),
+    "augmentation": ("", {"": Augmentation}),
+    "loss": ("", {"": Loss}),
+    "optimizer": ("kind", {"adamw": AdamW, "adam": Adam, "sgd": SGD}),
+    "scheduler": (
+        "kind",
+        {
+            "poly": PolyScheduler,
+            "cosine": CosineScheduler,
+            "plateau": PlateauScheduler,
+            "constant": ConstantScheduler,
+        },
+    ),
+    "trainer": ("", {"": Trainer}),
+    "checkpoint": ("", {"": Checkpoint}),
+    "tile": ("", {"": Tile}),
+}
+"""Section of a config → (the key that tells the kinds apart, schema by kind)."""
+
+PATH_KEYS = (
+    "ckpt",
+    "weights.path",
+    "dataset.root",
+    "dataset.group_csv",
+    "split.file",
+    "input",
+    "output",
+    "resume",
+    "hydra.run.dir",
+)
+"""Keys whose values are paths, taken as typed."""
+
+CUSTOM = ("encoder", "loss", "dataset")
+"""Sections that may be somebody's own object, named by `_target_`."""
+
+
+def schema_fields(schema: type) -> dict[str, tuple[Any, Field]]:
+    """Name → (resolved type, field) of a schema."""
+    hints = get_type_hints(schema)
+    return {f.name: (hints[f.name], f) for f in fields(schema)}
+
+
+def check_values(config: Any, prefix: str = "") -> str | None:
+    """First value outside its choices or below its bound, as a message; None when all are well.
+
+    Parameters
+    ----------
+    config
+        An instance of one of the schemas above.
+    prefix
+        Dotted name of the section the instance stands in.
+    """
+    for f in fields(config):
+        value, name = getattr(config, f.name), f"{prefix}.{f.name}" if prefix else f.name
+        if is_dataclass(value):
+            message = check_values(value, name)
+            if message:
+                return message
+            continue
+        choices, at_least = f.metadata["choices"], f.metadata["at_least"]
+        if choices and value is not None and value not in choices:
+            return f"{name}={value}: choose one of {', '.join(choices)}"
+        if at_least is not None and value is not None and value < at_least:
+            return f"{name}={value} is too small: at least {at_least:g}"
+    return None
+
