@@ -1,0 +1,437 @@
+"""Losses that add up: over pixels in float32, over micro-batches and over processes, with one ignore mask.
+
+A loss is a weighted sum of terms, and every term is a fraction: a *numerator*, which depends on the logits,
+over a *total*, which depends on the target and the pixel weights alone. Numerators and totals are added
+over whatever belongs to one update — the images of a batch, the micro-batches of an accumulation, the
+processes — and divided once. So two micro-batches of four equal one batch of eight, whatever each of them
+leaves out::
+
+    totals = sum(loss.totals(batch.target, batch.weight) for batch in group)  # all-reduced over processes
+    for batch in group:
+        value = loss(model(batch.image), batch.target, batch.weight, totals=totals)
+        (value * world_size).backward()  # DDP averages the gradients over the processes; this undoes it
+
+The only term that is not a sum over images is Dice with ``batch=True``; see there.
+
+The sigmoid head (one channel) is read as a softmax whose background logit is 0, which is the same function,
+so that each term is written once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unet_train.data.records import IGNORE
+from unet_train.errors import UserError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A target after the one masking that all terms share.
+
+    Parameters
+    ----------
+    valid : Tensor
+        N×H×W bool, False where the target is to be ignored.
+    ids : Tensor
+        N×H×W int64 class ids, 0 where ignored.
+    weight : Tensor or None
+        N×H×W float32 pixel weights, 0 where ignored.
+    """
+
+    valid: Tensor
+    ids: Tensor
+    weight: Tensor | None
+
+
+def mask_target(target: Tensor, weight: Tensor | None = None) -> Labels:
+    """Make the one ignore mask: N×H×W class ids (255 = ignore) and optional weights → `Labels`.
+
+    Raises
+    ------
+    ValueError
+        If the target is not N×H×W or the weight has another shape.
+    """
+    if target.ndim != 3:
+        raise ValueError(f"the target must be N×H×W class ids, got the shape {tuple(target.shape)}")
+    if weight is not None and weight.shape != target.shape:
+        raise ValueError(f"the weight has the shape {tuple(weight.shape)}, the target {tuple(target.shape)}")
+    valid = target != IGNORE
+    ids = torch.where(valid, target, 0).long()
+    if weight is not None:
+        # where, not a product: a weight that is not finite under the mask must not come through.
+        weight = torch.where(valid, weight.float(), 0.0)
+    return Labels(valid, ids, weight)
+
+
+def _log_probabilities(logits: Tensor, labels: Labels) -> Tensor:
+    """N×K×H×W float32 log-probabilities, K ≥ 2; ignored pixels give a constant without a gradient."""
+    if logits.ndim != 4 or logits.shape[0] != labels.ids.shape[0] or logits.shape[2:] != labels.ids.shape[1:]:
+        raise ValueError(
+            "logits must be N×K×H×W over the target's N×H×W, "
+            f"got {tuple(logits.shape)} and {tuple(labels.ids.shape)}"
+        )
+    # float32 first (512² soft counts overflow float16), then where: 0·NaN under the mask would still be NaN.
+    logits = torch.where(labels.valid[:, None], logits.float(), 0.0)
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return F.log_softmax(logits, dim=1)
+
+
+class Loss(nn.Module):
+    """What the training loop sees: fractions that are added before they are divided.
+
+    Calling it gives the scalar loss of one batch, or, with ``totals`` of a whole group, the batch's share
+    of it.
+    """
+
+    def terms(self) -> list[tuple[float, Term]]:
+        """The terms with their weights, in the order of `numerators` and `totals`."""
+        raise NotImplementedError
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each term, for TensorBoard: ``cross_entropy``, ``dice``, a second one ``dice_2``."""
+        names: list[str] = []
+        seen: Counter[str] = Counter()
+        for _, term in self.terms():
+            seen[term.name] += 1
+            names.append(term.name if seen[term.name] == 1 else f"{term.name}_{seen[term.name]}")
+        return names
+
+    @property
+    def additive(self) -> bool:
+        """Whether splitting a batch leaves the gradient as it is (all terms but Dice over the batch)."""
+        return all(term.additive_over_images for _, term in self.terms())
+
+    def numerators(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The numerator of each term.
+
+        Parameters
+        ----------
+        logits : Tensor
+            N×K×H×W, any float type; K = 1 for the sigmoid head.
+        target : Tensor
+            N×H×W class ids below K (below 2 for K = 1), uint8; 255 is ignored.
+        weight : Tensor, optional
+            N×H×W, multiplies the terms that are sums over pixels.
+
+        Returns
+        -------
+        Tensor
+            One float32 value per term, with a gradient.
+        """
+        labels = mask_target(target, weight)
+        log_p = _log_probabilities(logits, labels)
+        return torch.stack([term.numerator(log_p, labels) for _, term in self.terms()])
+
+    def totals(self, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """What each numerator is divided by: a float32 per term, no gradient, 0 if all is ignored."""
+        with torch.no_grad():
+            labels = mask_target(target, weight)
+            return torch.stack([term.total(labels) for _, term in self.terms()])
+
+    def combine(self, numerators: Tensor, totals: Tensor) -> dict[str, Tensor]:
+        """Divide and weigh: ``{name: the term's share of the loss}``; the shares add up to the loss.
+
+        A total of 0 (nothing but ignored pixels) gives a share of 0.
+        """
+        totals = torch.where(totals > 0, totals, torch.ones_like(totals))
+        return {
+            name: weight * numerators[i] / totals[i]
+            for i, (name, (weight, _)) in enumerate(zip(self.names, self.terms(), strict=True))
+        }
+
+    def forward(
+        self, logits: Tensor, target: Tensor, weight: Tensor | None = None, totals: Tensor | None = None
+    ) -> Tensor:
+        """The scalar float32 loss; see `numerators` for the arguments.
+
+        Parameters
+        ----------
+        totals : Tensor, optional
+            The totals of everything that belongs to the same update; this batch's own if not given.
+        """
+        if totals is None:
+            totals = self.totals(target, weight)
+        return torch.stack(list(self.combine(self.numerators(logits, target, weight), totals).values())).sum()
+
+
+class Term(Loss):
+    """One fraction. A loss of one's own is a subclass with `name`, `numerator` and `total`.
+
+    ``additive_over_images`` is False if the numerator is not a sum over images.
+    """
+
+    name = "term"
+    additive_over_images = True
+
+    def terms(self) -> list[tuple[float, Term]]:
+        return [(1.0, self)]
+
+    def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
+        """A float32 scalar from N×K×H×W float32 log-probabilities (K ≥ 2) and the masked target."""
+        raise NotImplementedError
+
+    def total(self, labels: Labels) -> Tensor:
+        """A float32 scalar ≥ 0 from the masked target alone."""
+        raise NotImplementedError
+
+
+class CrossEntropy(Term):
+    """Cross-entropy, averaged over the pixels that are not ignored.
+
+    Σ w·c(y)·(−log p_y) / Σ w·c(y) with pixel weights w and class weights c: a weighted mean, as PyTorch's
+    own, so that weights move the attention between pixels and not the size of the gradient.
+
+    Parameters
+    ----------
+    class_weights : sequence of float, optional
+        One per class (two for the sigmoid head), ≥ 0.
+    needs_weight : bool
+        Refuse to run without pixel weights (border-weighted training that lost its map would go unnoticed).
+    """
+
+    name = "cross_entropy"
+
+    def __init__(self, class_weights: Sequence[float] | None = None, needs_weight: bool = False) -> None:
+        super().__init__()
+        if class_weights is not None:
+            class_weights = [float(w) for w in class_weights]
+            if min(class_weights) < 0 or max(class_weights) <= 0:
+                raise UserError(
+                    f"loss.class_weights={class_weights}: weights must be ≥ 0 and one of them > 0"
+                )
+        self.class_weights: Tensor | None
+        self.register_buffer(
+            "class_weights",
+            None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32),
+            persistent=False,
+        )
+        self.needs_weight = needs_weight
+
+    def pixel_weights(self, labels: Labels) -> Tensor:
+        """N×H×W float32: pixel weight times class weight, 0 where ignored."""
+        if labels.weight is None and self.needs_weight:
+            raise ValueError("this loss needs a weight map with each target, got None")
+        weights = labels.valid.float() if labels.weight is None else labels.weight
+        if self.class_weights is not None:
+            weights = weights * self.class_weights.to(weights.device)[labels.ids]
+        return weights
+
+    def pixel_loss(self, log_p: Tensor, labels: Labels) -> Tensor:
+        """N×H×W float32, any value where ignored."""
+        return F.nll_loss(log_p, labels.ids, reduction="none")
+
+    def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
+        return (self.pixel_weights(labels) * self.pixel_loss(log_p, labels)).sum()
+
+    def total(self, labels: Labels) -> Tensor:
+        return self.pixel_weights(labels).sum()
+
+
+class Focal(CrossEntropy):
+    """Focal loss (Lin et al., arXiv:1708.02002): cross-entropy times (1 − p_y)^γ, averaged alike.
+
+    Parameters
+    ----------
+    gamma : float
+        γ ≥ 0; 0 is the cross-entropy, 2 the paper's choice.
+    class_weights : sequence of float, optional
+        The paper's α, one per class.
+    """
+
+    name = "focal"
+
+    def __init__(self, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(class_weights)
+        if gamma < 0:
+            raise UserError(f"loss.gamma={gamma}: must be ≥ 0")
+        self.gamma = float(gamma)
+
+    def pixel_loss(self, log_p: Tensor, labels: Labels) -> Tensor:
+        loss = super().pixel_loss(log_p, labels)
+        # expm1 keeps 1 − p exact for sure pixels; the clamp keeps the gradient of x^γ finite at 0 for γ < 1.
+        return (-torch.expm1(-loss)).clamp_min(1e-7) ** self.gamma * loss
+
+
+class Dice(Term):
+    """Soft Dice loss, 1 − (2Σpy + s)/(Σp + Σy + s), per image and class, averaged over both.
+
+    Per image by default, because a mean over images adds up over micro-batches and processes, which Dice
+    over a whole batch does not. Pixel weights and class weights do not enter. A class that is absent from
+    an image counts as well (its loss is Σp/(Σp + s), so that it falls to 0 with the false positives).
+
+    Parameters
+    ----------
+    smooth : float
+        s > 0.
+    batch : bool
+        Sum over the whole batch before dividing, as the published brain MRI training does: steadier where
+        most images hold no object. Each micro-batch and each process then has a Dice of its own, of which
+        the mean is taken, so accumulation only approximates the larger batch.
+    background : bool
+        Count class 0 as well. With two classes it would only say the same thing again.
+    only_present : bool
+        Leave out the classes that an image (with ``batch``, a batch) does not contain.
+    """
+
+    name = "dice"
+
+    def __init__(
+        self, smooth: float = 1.0, batch: bool = False, background: bool = False, only_present: bool = False
+    ) -> None:
+        super().__init__()
+        if smooth <= 0:
+            raise UserError(f"loss.smooth={smooth}: must be > 0")
+        self.smooth, self.batch, self.background = float(smooth), batch, background
+        self.only_present = only_present
+        self.additive_over_images = not batch
+
+    def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
+        first = 0 if self.background else 1
+        p = log_p.exp() * labels.valid[:, None]
+        y = (labels.ids[:, None] == torch.arange(p.shape[1], device=p.device)[:, None, None]) & labels.valid[
+            :, None
+        ]
+        over = (0, 2, 3) if self.batch else (2, 3)
+        p_sum, y_sum = p.sum(over)[..., first:], y.float().sum(over)[..., first:]
+        both = (p * y).sum(over)[..., first:]
+        loss = 1 - (2 * both + self.smooth) / (p_sum + y_sum + self.smooth)
+        if self.only_present:
+            present = (y_sum > 0).float()
+            # The mean over the present classes of each image; an image with none of them counts 0.
+            return ((loss * present).sum(-1) / present.sum(-1).clamp_min(1)).sum()
+        # An image (batch) without a valid pixel has p_sum = 0 and so a loss of exactly 0.
+        return loss.mean(-1).sum()
+
+    def total(self, labels: Labels) -> Tensor:
+        counted = labels.valid
+        if self.only_present and not self.background:
+            counted = counted & (labels.ids > 0)
+        counted = counted.any() if self.batch else counted.flatten(1).any(1)
+        return counted.float().sum()
+
+
+class WeightedSum(Loss):
+    """A weighted sum of losses.
+
+    Parameters
+    ----------
+    losses : sequence of (float, Loss)
+        Weights and losses; sums inside are flattened.
+    """
+
+    def __init__(self, losses: Sequence[tuple[float, Loss]]) -> None:
+        super().__init__()
+        if not losses:
+            raise UserError("loss.terms is empty: name at least one loss")
+        self.weights = [float(weight) for weight, _ in losses]
+        self.losses = nn.ModuleList(loss for _, loss in losses)
+
+    def terms(self) -> list[tuple[float, Term]]:
+        return [
+            (outer * inner, term)
+            for outer, loss in zip(self.weights, self.losses, strict=True)
+            for inner, term in loss.terms()  # type: ignore[operator]
+        ]
+
+
+def _border_weighted(class_weights: Sequence[float] | None = None) -> CrossEntropy:
+    """The paper's loss: cross-entropy under the weight map that the data brings along."""
+    return CrossEntropy(class_weights, needs_weight=True)
+
+
+LOSSES: dict[str, Any] = {
+    "cross_entropy": CrossEntropy,
+    "dice": Dice,
+    "focal": Focal,
+    "border_weighted": _border_weighted,
+}
+
+# Keys of the border-weighted loss that say how the data makes the map.
+_MAP_KEYS = ("w0", "sigma", "class_balance")
+
+
+def loss_terms(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The terms of a ``loss`` group: ``{kind, …}`` or ``{kind: sum, terms: [{kind, weight, …}, …]}``.
+
+    Returns
+    -------
+    list of dict
+        ``{"name", "weight", "params"}`` each, as `build_loss` takes them.
+    """
+
+    def term(entry: Mapping[str, Any]) -> dict[str, Any]:
+        entry = dict(entry)
+        if "kind" not in entry:
+            raise UserError(f"loss: a term without kind ({entry}); choose from {', '.join(LOSSES)}")
+        name, weight = entry.pop("kind"), entry.pop("weight", 1.0)
+        if name == "border_weighted":
+            entry = {key: value for key, value in entry.items() if key not in _MAP_KEYS}
+        return {"name": name, "weight": weight, "params": entry}
+
+    if config.get("kind") != "sum":
+        return [term(config)]
+    unknown = sorted(set(config) - {"kind", "terms"})
+    if unknown:
+        raise UserError(
+            f"loss.{unknown[0]}: the sum takes only terms; put it into the term that it belongs to"
+        )
+    return [term(entry) for entry in config.get("terms") or []]
+
+
+def build_loss(terms: Mapping[str, Any] | Sequence[Mapping[str, Any]], classes: int) -> WeightedSum:
+    """Build a loss from plain values.
+
+    Parameters
+    ----------
+    terms : sequence of mapping, or mapping
+        ``[{"name": "dice", "weight": 1.0, "params": {"smooth": 1.0}}, …]``, weight and params optional; or a
+        ``loss`` group as `loss_terms` takes it.
+    classes : int
+        The model's classes: K of the softmax head, 2 for the sigmoid head.
+
+    Raises
+    ------
+    UserError
+        For an unknown loss or parameter (with the nearest name), a bad value, or class weights of another
+        number.
+    """
+    if isinstance(terms, Mapping):
+        terms = loss_terms(terms)
+    losses: list[tuple[float, Loss]] = []
+    for entry in terms:
+        name, params = entry["name"], dict(entry.get("params") or {})
+        if name not in LOSSES:
+            raise UserError(
+                f"loss.kind={name} is unknown{_near(name, LOSSES)}; choose from sum, {', '.join(LOSSES)}"
+            )
+        known = inspect.signature(LOSSES[name]).parameters
+        for key in params:
+            if key not in known:
+                raise UserError(
+                    f"loss.{key}: {name} has no such key{_near(key, known)}; it takes {', '.join(known)}"
+                )
+        weights = params.get("class_weights")
+        if weights is not None and len(weights) != classes:
+            raise UserError(f"loss.class_weights has {len(weights)} numbers, the model {classes} classes")
+        weight = float(entry.get("weight", 1.0))
+        if weight < 0:
+            raise UserError(f"loss: the weight {weight:g} of {name} must be ≥ 0")
+        losses.append((weight, LOSSES[name](**params)))
+    return WeightedSum(losses)
+
+
+def _near(word: str, names: Any) -> str:
+    near = difflib.get_close_matches(str(word), [str(name) for name in names], n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
