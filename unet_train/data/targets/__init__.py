@@ -1,0 +1,77 @@
+"""Registry of training targets: what the model learns, made from the data set's labels, and the way back.
+
+A target is one file in this folder with one class that follows `Target`, and one line in `TARGETS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any, Protocol
+
+import numpy as np
+
+from unet_train.data.targets.classes import ClassesTarget
+from unet_train.data.targets.foreground import ForegroundTarget
+from unet_train.data.targets.foreground_border import ForegroundBorderTarget
+from unet_train.errors import UserError
+
+
+class Target(Protocol):
+    """What a target offers. Widths are stated in native pixels and shrink with the working resolution."""
+
+    def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the model's outputs; the index is the value in the target map."""
+
+    def make(self, classes: np.ndarray, instances: np.ndarray | None, scale: float = 1.0) -> np.ndarray:
+        """H×W uint8 target from class ids (H×W uint8) and instances (H×W int32 or None); 255 stays."""
+
+    def class_probabilities(self, probabilities: np.ndarray, scale: float = 1.0) -> np.ndarray:
+        """P×H×W float32 over the data set's classes, from K×H×W over the outputs, both at native size."""
+
+    def object_maps(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Foreground and seed probability, H×W float32 each, for the object step."""
+
+
+TARGETS: dict[str, type] = {
+    "classes": ClassesTarget,
+    "foreground": ForegroundTarget,
+    "foreground_border": ForegroundBorderTarget,
+}
+
+
+def get_target(name: str, **params: Any) -> Target:
+    """Build the target of that name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `TARGETS`.
+    **params
+        Its arguments (``gap``, ``width``, …), checked against its signature.
+
+    Raises
+    ------
+    UserError
+        Unknown name (with the nearest one) or argument.
+    """
+    if name not in TARGETS:
+        near = difflib.get_close_matches(name, TARGETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(TARGETS)}"
+        raise UserError(f"dataset.target={name}: there is no such target, {hint}")
+    known = inspect.signature(TARGETS[name]).parameters
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        allowed = ", ".join(known) or "no arguments"
+        raise UserError(f"dataset.target={name} has no argument '{unknown[0]}', it takes {allowed}")
+    return TARGETS[name](**params)
+
+
+__all__ = [
+    "TARGETS",
+    "ClassesTarget",
+    "ForegroundBorderTarget",
+    "ForegroundTarget",
+    "Target",
+    "get_target",
+]

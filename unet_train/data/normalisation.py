@@ -1,0 +1,228 @@
+"""The rules of normalisation: what an image is standardised with; the model does the arithmetic.
+
+Clipping and rescaling to [0, 1] happen here, on the data; the z-score (x - mean) / std happens in the model,
+so that intensity augmentation works on unnormalised pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from unet_train.data.records import Record, Source
+from unet_train.errors import UserError
+
+Mode = Literal["fixed", "image", "volume"]
+
+MODES: tuple[str, ...] = get_args(Mode)
+LOW_PERCENTILE = 10.0
+HIGH_PERCENTILE = 99.0
+SMALLEST_STD = 1.0 / 255.0
+"""A constant channel is divided by this: one grey step of 8 bit, instead of zero."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an image is rescaled and standardised with, all in [0, 1] units (uint8 / 255).
+
+    Attributes
+    ----------
+    low, high : float or None
+        The image is clipped to [low, high] and stretched to [0, 1] first; None leaves it as it is.
+    mean, std : tuple of float
+        One value per channel, of the image after that rescaling; std is at least `SMALLEST_STD`.
+    """
+
+    low: float | None
+    high: float | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _statistics(low: float | None, high: float | None, mean: np.ndarray, std: np.ndarray) -> Statistics:
+    return Statistics(
+        low,
+        high,
+        tuple(float(value) for value in mean),
+        tuple(max(float(value), SMALLEST_STD) for value in std),
+    )
+
+
+def image_statistics(image: np.ndarray) -> Statistics:
+    """Mean and population standard deviation of every channel of one image.
+
+    Parameters
+    ----------
+    image : ndarray
+        H×W×C, uint8 or float32 in [0, 1].
+
+    Returns
+    -------
+    Statistics
+        With ``low`` and ``high`` None.
+    """
+    _check(image)
+    if image.dtype == np.uint8:
+        return _from_histogram(_histogram(image), None, None)
+    pixels = image.reshape(-1, image.shape[-1])
+    return _statistics(None, None, pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64))
+
+
+def volume_statistics(images: Iterable[np.ndarray]) -> Statistics:
+    """Statistics of a whole volume, as published with mateuszbuda/brain-segmentation-pytorch.
+
+    Percentiles 10 and 99 of everything (all slices and channels together) become 0 and 1; mean and population
+    standard deviation of every channel follow from the clipped and stretched volume. Exact: for uint8 from
+    histograms, so that the slices need not be kept.
+
+    Parameters
+    ----------
+    images : iterable of ndarray
+        The slices, H×W×C each, all uint8 or all float32 in [0, 1]; sizes may differ, channels may not.
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    ValueError
+        No image, or images of different dtype or number of channels.
+    """
+    histogram: np.ndarray | None = None
+    floats: list[np.ndarray] = []
+    channels: int | None = None
+    for image in images:
+        _check(image)
+        if channels not in (None, image.shape[-1]):
+            raise ValueError(f"a volume of images with {channels} and with {image.shape[-1]} channels")
+        channels = image.shape[-1]
+        if image.dtype == np.uint8:
+            counts = _histogram(image)
+            histogram = counts if histogram is None else histogram + counts
+        else:
+            floats.append(image.reshape(-1, image.shape[-1]))
+    if histogram is not None and floats:
+        raise ValueError("a volume of uint8 and of float32 images")
+    if histogram is not None:
+        low, high = (_histogram_percentile(histogram.sum(0), q) for q in (LOW_PERCENTILE, HIGH_PERCENTILE))
+        return _from_histogram(histogram, *_apart(low, high))
+    if not floats:
+        raise ValueError("a volume without images")
+    pixels = np.concatenate(floats)
+    low, high = _apart(*(float(v) for v in np.percentile(pixels, [LOW_PERCENTILE, HIGH_PERCENTILE])))
+    pixels = (np.clip(pixels, low, high) - low) / (high - low)
+    return _statistics(low, high, pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64))
+
+
+def rescale(image: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+    """Clip and stretch an image to [0, 1] as its statistics say.
+
+    Parameters
+    ----------
+    image : ndarray
+        H×W×C, uint8 or float32 in [0, 1].
+    statistics : Statistics or None
+
+    Returns
+    -------
+    ndarray
+        The same array where there is nothing to do (None, or ``low`` is None), else float32 in [0, 1].
+    """
+    if statistics is None or statistics.low is None or statistics.high is None:
+        return image
+    _check(image)
+    low, high = statistics.low, statistics.high
+    if image.dtype == np.uint8:
+        table = (np.clip(np.arange(256) / 255.0, low, high) - low) / (high - low)
+        return table.astype(np.float32)[image]
+    return ((np.clip(image, low, high) - low) / (high - low)).astype(np.float32)
+
+
+class Normaliser:
+    """Gives every record the statistics of one mode; a group's volume is read once, when first needed.
+
+    Parameters
+    ----------
+    source : Source
+    mode : {'fixed', 'image', 'volume'}
+        fixed: none, the model uses its own mean and std; image: of the whole image at native size; volume: of
+        all records of the same group, whichever part of the split they are in (no label is looked at).
+
+    Raises
+    ------
+    UserError
+        Another mode.
+    """
+
+    def __init__(self, source: Source, mode: str):
+        if mode not in MODES:
+            raise UserError(f"dataset.normalisation={mode}: unknown, choose one of {', '.join(MODES)}")
+        self.source = source
+        self.mode = mode
+        self._volumes: dict[str, Statistics] = {}
+        self._members: dict[str, list[Record]] | None = None
+
+    def statistics(self, record: Record, image: np.ndarray | None = None) -> Statistics | None:
+        """Statistics of one record, None under ``fixed``.
+
+        Parameters
+        ----------
+        record : Record
+        image : ndarray, optional
+            The record's image at native size, if it has been read already.
+        """
+        if self.mode == "fixed":
+            return None
+        if self.mode == "image":
+            return image_statistics(self.source.read_image(record) if image is None else image)
+        if record.group not in self._volumes:
+            if self._members is None:
+                self._members = {}
+                for member in self.source.records():
+                    self._members.setdefault(member.group, []).append(member)
+            members = self._members.get(record.group) or [record]
+            try:
+                self._volumes[record.group] = volume_statistics(map(self.source.read_image, members))
+            except ValueError as error:
+                raise UserError(
+                    f"dataset.normalisation=volume, group '{record.group}': {error}; use normalisation=image"
+                ) from error
+        return self._volumes[record.group]
+
+
+def _check(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"an image is H×W×C uint8 or float32, not {image.shape} {image.dtype}")
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """Keep a constant volume from being divided by zero."""
+    return low, max(high, low + SMALLEST_STD)
+
+
+def _histogram(image: np.ndarray) -> np.ndarray:
+    """C×256 int64 counts of a uint8 image."""
+    return np.stack([np.bincount(image[..., c].ravel(), minlength=256) for c in range(image.shape[-1])])
+
+
+def _histogram_percentile(counts: np.ndarray, q: float) -> float:
+    """`numpy.percentile` (linear) of the grey values behind a histogram of 256 counts, in [0, 1] units."""
+    ends = np.cumsum(counts)
+    position = (ends[-1] - 1) * q / 100.0
+    below = int(np.searchsorted(ends, np.floor(position), side="right"))
+    above = int(np.searchsorted(ends, np.ceil(position), side="right"))
+    return float(below + (above - below) * (position - np.floor(position))) / 255.0
+
+
+def _from_histogram(counts: np.ndarray, low: float | None, high: float | None) -> Statistics:
+    values = np.arange(256) / 255.0
+    if low is not None and high is not None:
+        values = (np.clip(values, low, high) - low) / (high - low)
+    shares = counts / counts.sum(1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
+    return _statistics(low, high, mean, std)

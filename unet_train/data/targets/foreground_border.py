@@ -1,0 +1,108 @@
+"""Target of three outputs: background, the inner part of the objects, and the rim inside their outline."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from unet_train.data.records import IGNORE
+from unet_train.errors import UserError
+
+BACKGROUND, INNER, BORDER = 0, 1, 2
+
+
+class ForegroundBorderTarget:
+    """Background, inner, border; the rim lies wholly inside the object, so that inner + border is the object.
+
+    Parameters
+    ----------
+    width : float
+        Width of the rim in native pixels, at least one pixel of the working resolution.
+    """
+
+    def __init__(self, width: float = 3.0):
+        if not width > 0:
+            raise UserError(
+                f"dataset.target=foreground_border: width={width} must be positive (native pixels)"
+            )
+        self.width = float(width)
+
+    def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Background, inner, border.
+
+        Raises
+        ------
+        UserError
+            A data set with more than one foreground class: a border's class would be unknown.
+        """
+        if len(dataset_classes) != 2:
+            raise UserError(
+                f"dataset.target=foreground_border needs one foreground class, the data set has "
+                f"{len(dataset_classes) - 1} ({', '.join(dataset_classes[1:])}); use classes or foreground"
+            )
+        return (dataset_classes[0], "inner", "border")
+
+    def make(self, classes: np.ndarray, instances: np.ndarray | None, scale: float = 1.0) -> np.ndarray:
+        """Target map; a pixel belongs to the rim if a pixel outside its object is within the rim's width.
+
+        The edge of the image is not an outline. An object too thin for an inner part keeps its deepest pixels
+        as inner, or it would have no seed.
+
+        Parameters
+        ----------
+        classes : ndarray
+            H×W uint8 at the working resolution, 255 where nothing is known (stays 255).
+        instances : ndarray or None
+            H×W int32, 0 for no object. Without them the connected parts of the foreground are the objects,
+            and a side that looks at unknown pixels has no rim, because the object may go on there.
+        scale : float
+            Working over native resolution.
+
+        Returns
+        -------
+        ndarray
+            H×W uint8 of 0, 1, 2, 255.
+        """
+        unknown = classes == IGNORE
+        if instances is None:
+            objects, _ = ndimage.label((classes > 0) | unknown)
+            shown = (classes > 0) & ~unknown
+        else:
+            objects = instances
+            shown = (instances > 0) & (classes > 0) & ~unknown
+        target = np.zeros(classes.shape, np.uint8)
+        width = max(1.0, self.width * scale)
+        for label, box in enumerate(ndimage.find_objects(objects), start=1):
+            if box is None:
+                continue
+            rows, columns = (
+                slice(max(side.start - 1, 0), min(side.stop + 1, length))
+                for side, length in zip(box, classes.shape, strict=True)
+            )
+            own = objects[rows, columns] == label
+            depth = _depth(own)
+            inner = depth > width
+            visible = own & shown[rows, columns]
+            if not inner.any():
+                inner = depth >= depth.max()
+            part = target[rows, columns]
+            part[visible] = np.where(inner[visible], INNER, BORDER)
+        target[unknown] = IGNORE
+        return target
+
+    def class_probabilities(self, probabilities: np.ndarray, scale: float = 1.0) -> np.ndarray:
+        """2×H×W: background, and inner and border together."""
+        return np.stack([probabilities[BACKGROUND], probabilities[INNER] + probabilities[BORDER]])
+
+    def object_maps(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Foreground: inner and border; seeds: inner alone."""
+        foreground = (probabilities[INNER] + probabilities[BORDER]).astype(np.float32)
+        return foreground, probabilities[INNER].astype(np.float32)
+
+
+def _depth(own: np.ndarray) -> np.ndarray:
+    """Distance of each own pixel to the nearest pixel that is not; infinite where the picture holds none."""
+    if own.all():
+        return np.full(own.shape, np.inf, np.float32)
+    return cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
