@@ -1,0 +1,139 @@
+"""Tiles: where they lie, how they are weighed, and that one cannot see them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unet_train.errors import UserError
+from unet_train.inference import tiled
+from unet_train.inference.whole import predict_probabilities
+
+
+class Pooled(nn.Module):
+    """A little U-Net-like net with two poolings (stride 4), zero-padded convolutions, and both paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Module()
+        self.encoder.strides = [1, 2, 4]  # type: ignore[assignment]
+        self.first = nn.Conv2d(1, 6, 3, padding=1)
+        self.middle = nn.Conv2d(6, 6, 3, padding=1)
+        self.deep = nn.Conv2d(6, 6, 3, padding=1)
+        self.last = nn.Conv2d(18, 3, 3, padding=1)
+
+    # Farthest look to one side: deep sees 1 (first) + 2 (middle, at half) + 4 (deep, at a quarter) + pooling
+    # windows (1 + 2) + bilinear-free repetition (3) + last (1).
+    REACH = 1 + 2 + 4 + 3 + 3 + 1
+
+    def forward(self, x, mean=None, std=None):
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        height, width = x.shape[2:]
+        x = nn.functional.pad(x, (0, -width % 4, 0, -height % 4), mode="reflect")
+        a = self.first(x).relu()
+        b = self.middle(nn.functional.max_pool2d(a, 2)).relu()
+        c = self.deep(nn.functional.max_pool2d(b, 2)).relu()
+        up = nn.functional.interpolate
+        x = torch.cat([a, up(b, scale_factor=2.0), up(c, scale_factor=4.0)], 1)
+        return self.last(x)[:, :, :height, :width]
+
+    def probabilities(self, logits):
+        return logits.softmax(1)
+
+
+@pytest.mark.parametrize("length", [64, 96, 128, 160, 1024, 19968])
+@pytest.mark.parametrize(
+    ("tile", "overlap", "multiple"), [(64, 16, 16), (64, 0, 32), (96, 40, 8), (64, 48, 16)]
+)
+def test_starts_cover_the_axis_evenly(length, tile, overlap, multiple):
+    starts = tiled.tile_starts(length, tile, overlap, multiple)
+    assert starts[0] == 0
+    if length <= tile:
+        assert starts == [0]
+        return
+    assert starts[-1] + tile == length
+    steps = np.diff(starts)
+    assert (steps > 0).all()
+    assert (tile - steps >= overlap).all(), "at least the overlap asked for"
+    assert steps.max() - steps.min() <= multiple, "evenly spread"
+    assert all(start % multiple == 0 for start in starts)
+    # No tile more than needed.
+    assert len(starts) == 1 + -(-(length - tile) // ((tile - overlap) // multiple * multiple))
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap"), [(64, 64, 16), (200, 64, 16), (200, 64, 48), (96, 32, 0)]
+)
+def test_weights_sum_to_one_and_are_never_zero(length, tile, overlap):
+    starts = tiled.tile_starts(length, tile, overlap)
+    total = np.zeros(length)
+    for start, weight in zip(starts, tiled.axis_weights(starts, tile), strict=True):
+        assert weight.dtype == np.float32
+        assert (weight > 0).all()
+        total[start : start + tile] += weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_a_constant_answer_shows_no_seams():
+    def forward(stack):
+        return np.full((len(stack), 2, *stack.shape[1:3]), 0.3, np.float32)
+
+    result = tiled.predict_tiled(forward, np.zeros((150, 90, 1), np.uint8), tile=64, overlap=16, multiple=16)
+    assert result.shape == (2, 150, 90)
+    np.testing.assert_allclose(result, 0.3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(120, 168), (117, 91), (40, 130), (30, 20)])
+@pytest.mark.parametrize("tta", [False, True])
+def test_tiled_equals_whole_once_the_overlap_covers_the_view(size, tta):
+    model = Pooled().eval()
+    image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
+    whole = predict_probabilities(model, image)
+    overlap = int(np.ceil(Pooled.REACH / 0.375))
+    if tta:  # flips shift the pooling grid unless the size fits it
+        image = image[: size[0] // 4 * 4, : size[1] // 4 * 4]
+        whole = predict_probabilities(model, image, tta=True)
+    result = predict_probabilities(model, image, tile=64, overlap=overlap, batch=3, tta=tta)
+    # Stated tolerance: the edge weight (1e-6 each) plus rounding in another order.
+    np.testing.assert_allclose(result, whole, atol=2e-5)
+
+
+def test_too_small_an_overlap_differs_and_mirrored_frames_still_agree():
+    model = Pooled().eval()
+    image = np.random.default_rng(1).integers(0, 256, (120, 120, 1), dtype=np.uint8)
+    whole = predict_probabilities(model, image)
+    seams = np.abs(predict_probabilities(model, image, tile=32, overlap=0) - whole)
+    assert seams.max() > 1e-3, "without an overlap the seams show: the test above can fail"
+    blended = np.abs(predict_probabilities(model, image, tile=32, overlap=16) - whole)
+    assert blended.mean() < seams.mean()
+    mirrored = predict_probabilities(model, image, mirror=16)
+    assert np.abs(mirrored - whole).max() > 1e-3
+    overlap = int(np.ceil(Pooled.REACH / 0.375))
+    np.testing.assert_allclose(
+        predict_probabilities(model, image, tile=64, overlap=overlap, mirror=16), mirrored, atol=2e-5
+    )
+
+
+def test_impossible_tiles_are_refused_in_one_line():
+    model, image = Pooled(), np.zeros((64, 64, 1), np.uint8)
+    for keys in (
+        {"tile": 0},
+        {"tile": 32, "overlap": 32},
+        {"tile": 32, "overlap": -1},
+        {"tile": 32, "batch": 0},
+    ):
+        with pytest.raises(UserError, match=r"^tile\.(size|overlap|batch): "):
+            predict_probabilities(model, image, **keys)
+
+
+def test_the_tile_follows_the_free_memory():
+    model = Pooled().eval()
+    need = tiled.bytes_per_pixel(model, 1)
+    assert tiled.choose_tile(model, (100, 100, 1), free_bytes=int(need * 1e4 * 2.01)) is None
+    side = tiled.choose_tile(model, (1000, 1000, 1), free_bytes=int(need * 1e4 * 2.01))
+    assert side == 100
+    assert tiled.choose_tile(model, (1000, 1000, 1), free_bytes=1000) == 16, "never smaller than four strides"
+    assert tiled.free_memory("cpu") > 1 << 20
+    image = np.zeros((40, 40, 1), np.uint8)
+    assert predict_probabilities(model, image, tile="auto").shape == (3, 40, 40)

@@ -1,0 +1,122 @@
+"""The door to the network: what goes in, what comes back, at which size, in which mode."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unet_train.errors import UserError
+from unet_train.inference.whole import predict_probabilities, resample_image, resample_probabilities
+
+
+class Brightness(nn.Module):
+    """A "network" whose foreground probability is the normalised grey value: everything can be foretold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.dropout = nn.Dropout(0.5)
+        self.seen: list[tuple] = []
+
+    def forward(self, x, mean=None, std=None):
+        self.seen.append((tuple(x.shape), x.dtype, mean, std))
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        if mean is not None:
+            x = (x - mean[:, :, None, None]) / std[:, :, None, None]
+        return self.dropout(x.mean(1, keepdim=True)) * self.weight
+
+    def probabilities(self, logits):
+        return torch.cat([1 - logits, logits], 1)
+
+
+def test_uint8_stays_uint8_and_comes_back_at_native_size():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    model = Brightness().train()
+    result = predict_probabilities(model, image)
+    assert model.seen[0][:2] == ((1, 3, 13, 17), torch.uint8)
+    assert result.shape == (2, 13, 17)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[1], image.mean(2) / 255, atol=1e-6)
+    assert model.training, "the mode is put back"
+    assert model.dropout.training
+
+
+def test_mean_and_std_reach_the_network_per_image():
+    image = np.full((4, 4, 2), 0.6, np.float32)
+    model = Brightness()
+    result = predict_probabilities(model, image, mean=[0.2, 0.4], std=[0.5, 0.5])
+    np.testing.assert_allclose(result[1], (0.8 + 0.4) / 2, atol=1e-6)
+    assert model.seen[0][2].shape == (1, 2)
+    with pytest.raises(ValueError, match="mean and std"):
+        predict_probabilities(model, image, mean=[0.2, 0.4])
+
+
+def test_scale_averages_areas_and_interpolates_back():
+    rng = np.random.default_rng(1)
+    image = rng.random((20, 30, 1), dtype=np.float32)
+    model = Brightness()
+    result = predict_probabilities(model, image, scale=0.5)
+    assert model.seen[0][0] == (1, 1, 10, 15)
+    small = image[..., 0].reshape(10, 2, 15, 2).mean((1, 3))
+    np.testing.assert_allclose(result[1], cv2.resize(small, (30, 20)), atol=1e-6)
+    assert predict_probabilities(model, image, scale=0.01).shape == (2, 20, 30), "never below one pixel"
+    assert predict_probabilities(model, image, scale=2.0).shape == (2, 20, 30)
+
+
+def test_resampling_takes_many_channels_and_keeps_constants():
+    image = np.full((9, 7, 6), 200, np.uint8)
+    small = resample_image(image, 0.4)
+    assert small.shape == (4, 3, 6)
+    assert (small == 200).all()
+    assert resample_image(image, 1.0) is image
+    assert resample_probabilities(np.ones((3, 4, 5), np.float32), (9, 8)).shape == (3, 9, 8)
+
+
+def test_tta_is_the_mean_over_eight_orientations():
+    class Corner(Brightness):
+        """Looks at the pixel above and to the left, so that its answer depends on the orientation."""
+
+        def forward(self, x, mean=None, std=None):
+            x = x.float()
+            return x + 2 * torch.roll(x, 1, 2) + 5 * torch.roll(x, 1, 3)
+
+    image = np.random.default_rng(2).random((6, 9, 1), dtype=np.float32)
+    model = Corner()
+    result = predict_probabilities(model, image, tta=True)[1]
+    expected = np.zeros((6, 9))
+    for flip in (False, True):
+        for k in range(4):
+            turned = np.rot90(image[:, ::-1] if flip else image, k)
+            one = predict_probabilities(model, np.ascontiguousarray(turned))[1]
+            one = np.rot90(one, -k)
+            expected += (one[:, ::-1] if flip else one) / 8
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    turned = predict_probabilities(model, np.ascontiguousarray(np.rot90(image)), tta=True)[1]
+    np.testing.assert_allclose(turned, np.rot90(result), atol=1e-5, err_msg="turning in turns the result")
+
+
+def test_mirror_gives_context_and_is_cut_off():
+    image = np.random.default_rng(3).random((5, 6, 1), dtype=np.float32)
+    model = Brightness()
+    result = predict_probabilities(model, image, mirror=8)
+    assert model.seen[0][0] == (1, 1, 21, 22)
+    np.testing.assert_allclose(result[1], image[..., 0], atol=1e-6)
+
+
+def test_out_of_memory_is_advice_not_a_traceback():
+    class Greedy(Brightness):
+        def forward(self, x, mean=None, std=None):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"tile\.size"):
+        predict_probabilities(Greedy(), np.zeros((8, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1), np.float64), np.zeros((0, 4, 1), np.uint8)]
+)
+def test_wrong_images_are_refused(image):
+    with pytest.raises(ValueError, match="H×W×C"):
+        predict_probabilities(Brightness(), image)
