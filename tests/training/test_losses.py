@@ -10,37 +10,34 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.training.losses import LOSSES, CrossEntropy, Dice, Focal, build_loss, loss_terms
+from unet_train.training.losses import LOSSES, CrossEntropy, Dice, Focal, build_loss
 
 torch.set_num_threads(1)
 
 # Everything a configuration can ask for; every property below runs over all of them.
 CONFIGS = {
-    "cross_entropy": {"kind": "cross_entropy"},
-    "class_weights": {"kind": "cross_entropy", "class_weights": [1.0, 3.0]},
-    "border_weighted": {"kind": "border_weighted", "w0": 10.0, "sigma": 5.0, "class_balance": True},
-    "focal": {"kind": "focal", "gamma": 2.0},
-    "focal_half": {"kind": "focal", "gamma": 0.5, "class_weights": [0.25, 0.75]},
-    "dice": {"kind": "dice"},
-    "dice_background": {"kind": "dice", "background": True},
-    "dice_present": {"kind": "dice", "only_present": True},
-    "dice_batch": {"kind": "dice", "batch": True},
-    "dice_batch_present": {"kind": "dice", "batch": True, "only_present": True},
-    "sum": {
-        "kind": "sum",
-        "terms": [{"kind": "cross_entropy", "weight": 0.5}, {"kind": "dice", "weight": 2.0}],
-    },
+    "cross_entropy": [{"name": "cross_entropy"}],
+    "class_weights": [{"name": "cross_entropy"}],
+    "border_weights": [{"name": "cross_entropy"}],
+    "focal": [{"name": "focal", "gamma": 2.0}],
+    "focal_class_weights": [{"name": "focal", "gamma": 0.5}],
+    "dice": [{"name": "dice"}],
+    "dice_background": [{"name": "dice", "background": True}],
+    "dice_present": [{"name": "dice", "only_present": True}],
+    "dice_batch": [{"name": "dice", "batch": True}],
+    "dice_batch_present": [{"name": "dice", "batch": True, "only_present": True}],
+    "sum": [{"name": "cross_entropy", "weight": 0.5}, {"name": "dice", "weight": 2.0}],
 }
 ADDITIVE = [name for name in CONFIGS if not name.startswith("dice_batch")]
 
 
 def make(name, channels=3):
     """The loss of that name for a head of so many channels (1 = sigmoid)."""
-    config = copy.deepcopy(CONFIGS[name])
     classes = max(channels, 2)
-    if "class_weights" in config:
-        config["class_weights"] = (config["class_weights"] + [2.0])[:classes]
-    return build_loss(config, classes)
+    class_weights = [1.0, 3.0, 2.0][:classes] if "class_weights" in name else None
+    return build_loss(
+        CONFIGS[name], classes, class_weights=class_weights, needs_weight=name == "border_weights"
+    )
 
 
 def draw(seed, channels=3, n=4, height=5, width=6, ignored=0.3):
@@ -147,8 +144,8 @@ def test_sum_is_the_sum_of_its_named_shares():
 
 
 def test_names_stay_apart():
-    terms = [{"kind": "dice"}, {"kind": "cross_entropy"}, {"kind": "dice", "batch": True}]
-    assert build_loss({"kind": "sum", "terms": terms}, 2).names == ["dice", "cross_entropy", "dice_2"]
+    terms = [{"name": "dice"}, {"name": "cross_entropy"}, {"name": "dice", "batch": True}]
+    assert build_loss(terms, 2).names == ["dice", "cross_entropy", "dice_2"]
 
 
 # ---- the ignore mask -----------------------------------------------------------------------------
@@ -299,7 +296,7 @@ def test_naive_accumulation_is_wrong():
 
 def test_batch_dice_says_that_it_does_not_add_up():
     assert not make("dice_batch").additive
-    assert not build_loss({"kind": "sum", "terms": [{"kind": "dice", "batch": True}]}, 2).additive
+    assert not build_loss([{"name": "cross_entropy"}, {"name": "dice", "batch": True}], 2).additive
 
 
 def test_totals_need_no_gradient_and_survive_autocast():
@@ -314,49 +311,52 @@ def test_totals_need_no_gradient_and_survive_autocast():
 # ---- building ------------------------------------------------------------------------------------
 
 
-def test_list_and_group_forms_agree():
-    listed = [
-        {"name": "cross_entropy", "weight": 0.5},
-        {"name": "dice", "weight": 2.0, "params": {"smooth": 0.1}},
-    ]
-    group = {
-        "kind": "sum",
-        "terms": [{"kind": "cross_entropy", "weight": 0.5}, {"kind": "dice", "weight": 2.0, "smooth": 0.1}],
-    }
-    logits, target, _ = draw(6)
-    assert torch.equal(build_loss(listed, 3)(logits, target), build_loss(group, 3)(logits, target))
-    assert [term["name"] for term in loss_terms(group)] == ["cross_entropy", "dice"]
-
-
-def test_border_weighted_refuses_to_run_without_its_map():
+def test_border_weights_that_got_lost_are_noticed():
     logits, target, _ = draw(7)
     with pytest.raises(ValueError, match="weight map"):
-        make("border_weighted")(logits, target)
+        make("border_weights")(logits, target)
+
+
+def test_class_weights_reach_the_terms_over_pixels_only():
+    terms = build_loss([{"name": "focal"}, {"name": "dice"}], 2, class_weights=[1, 2]).terms()
+    assert terms[0][1].class_weights.tolist() == [1, 2]
+    assert not hasattr(terms[1][1], "class_weights")
 
 
 def test_every_registered_loss_is_tested():
-    kinds = {config["kind"] for config in CONFIGS.values()}
-    assert set(LOSSES) | {"sum"} == kinds
+    assert set(LOSSES) == {term["name"] for terms in CONFIGS.values() for term in terms}
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("terms", "options", "message"),
     [
-        ({"kind": "dise"}, r"loss.kind=dise is unknown \(did you mean dice\?\)"),
-        ({"kind": "focal", "gama": 1}, r"loss.gama: focal has no such key \(did you mean gamma\?\)"),
-        ({"kind": "focal", "gamma": -1}, "must be ≥ 0"),
-        ({"kind": "dice", "smooth": 0}, "must be > 0"),
-        ({"kind": "cross_entropy", "class_weights": [1, 2]}, "has 2 numbers, the model 3 classes"),
-        ({"kind": "cross_entropy", "class_weights": [0, 0, 0]}, "one of them > 0"),
-        ({"kind": "sum", "terms": []}, "loss.terms is empty"),
-        ({"kind": "sum", "terms": [{"weight": 1}]}, "without kind"),
-        ({"kind": "sum", "terms": [{"kind": "dice", "weight": -1}]}, "must be ≥ 0"),
-        ({"kind": "sum", "gamma": 2, "terms": [{"kind": "dice"}]}, "loss.gamma"),
+        (
+            [{"name": "dise"}],
+            {},
+            r"name=dise is no loss \(did you mean dice\?\); choose from cross_entropy, ",
+        ),
+        ([{"weight": 1}], {}, "name=None is no loss"),
+        (
+            [{"name": "focal", "gama": 1}],
+            {},
+            r"focal has no key gama \(did you mean gamma\?\); it takes weight, gamma$",
+        ),
+        ([{"name": "focal", "class_weights": [1, 1, 1]}], {}, "no key class_weights"),
+        ([{"name": "focal", "gamma": -1}], {}, "focal.gamma=-1 must be ≥ 0"),
+        ([{"name": "focal", "gamma": "x"}], {}, "loss.terms: focal: "),
+        ([{"name": "dice", "smooth": 0}], {}, "dice.smooth=0 must be > 0"),
+        ([{"name": "dice", "weight": -1}], {}, "dice.weight=-1 must be a number"),
+        ([{"name": "dice", "weight": "much"}], {}, "dice.weight=much must be a number"),
+        ([], {}, "loss.terms is empty"),
+        ([{"name": "cross_entropy"}], {"class_weights": [1, 2]}, "has 2 numbers, the model 3 classes"),
+        ([{"name": "cross_entropy"}], {"class_weights": [0, 0, 0]}, "one of them > 0"),
+        ([{"name": "dice"}], {"class_weights": [1, 1, 1]}, "loss.class_weights: no term uses it"),
+        ([{"name": "dice"}], {"needs_weight": True}, "loss.border_weights: no term uses it"),
     ],
 )
-def test_bad_configuration_is_one_line(config, message):
+def test_bad_configuration_is_one_line(terms, options, message):
     with pytest.raises(UserError, match=message) as error:
-        build_loss(config, 3)
+        build_loss(terms, 3, **options)
     assert "\n" not in str(error.value)
 
 

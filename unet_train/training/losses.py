@@ -176,6 +176,7 @@ class Term(Loss):
     additive_over_images = True
 
     def terms(self) -> list[tuple[float, Term]]:
+        """Itself."""
         return [(1.0, self)]
 
     def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
@@ -208,9 +209,7 @@ class CrossEntropy(Term):
         if class_weights is not None:
             class_weights = [float(w) for w in class_weights]
             if min(class_weights) < 0 or max(class_weights) <= 0:
-                raise UserError(
-                    f"loss.class_weights={class_weights}: weights must be ≥ 0 and one of them > 0"
-                )
+                raise UserError(f"loss.class_weights={class_weights} must be ≥ 0, and one of them > 0")
         self.class_weights: Tensor | None
         self.register_buffer(
             "class_weights",
@@ -252,10 +251,15 @@ class Focal(CrossEntropy):
 
     name = "focal"
 
-    def __init__(self, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> None:
-        super().__init__(class_weights)
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
+        needs_weight: bool = False,
+    ) -> None:
+        super().__init__(class_weights, needs_weight)
         if gamma < 0:
-            raise UserError(f"loss.gamma={gamma}: must be ≥ 0")
+            raise UserError(f"loss.terms: focal.gamma={gamma} must be ≥ 0")
         self.gamma = float(gamma)
 
     def pixel_loss(self, log_p: Tensor, labels: Labels) -> Tensor:
@@ -292,7 +296,7 @@ class Dice(Term):
     ) -> None:
         super().__init__()
         if smooth <= 0:
-            raise UserError(f"loss.smooth={smooth}: must be > 0")
+            raise UserError(f"loss.terms: dice.smooth={smooth} must be > 0")
         self.smooth, self.batch, self.background = float(smooth), batch, background
         self.only_present = only_present
         self.additive_over_images = not batch
@@ -346,89 +350,71 @@ class WeightedSum(Loss):
         ]
 
 
-def _border_weighted(class_weights: Sequence[float] | None = None) -> CrossEntropy:
-    """The paper's loss: cross-entropy under the weight map that the data brings along."""
-    return CrossEntropy(class_weights, needs_weight=True)
+LOSSES: dict[str, type[Term]] = {"cross_entropy": CrossEntropy, "dice": Dice, "focal": Focal}
+
+# Arguments that are not keys of a term: build_loss hands them on.
+_HANDED_ON = ("class_weights", "needs_weight")
 
 
-LOSSES: dict[str, Any] = {
-    "cross_entropy": CrossEntropy,
-    "dice": Dice,
-    "focal": Focal,
-    "border_weighted": _border_weighted,
-}
-
-# Keys of the border-weighted loss that say how the data makes the map.
-_MAP_KEYS = ("w0", "sigma", "class_balance")
-
-
-def loss_terms(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The terms of a ``loss`` group: ``{kind, …}`` or ``{kind: sum, terms: [{kind, weight, …}, …]}``.
-
-    Returns
-    -------
-    list of dict
-        ``{"name", "weight", "params"}`` each, as `build_loss` takes them.
-    """
-
-    def term(entry: Mapping[str, Any]) -> dict[str, Any]:
-        entry = dict(entry)
-        if "kind" not in entry:
-            raise UserError(f"loss: a term without kind ({entry}); choose from {', '.join(LOSSES)}")
-        name, weight = entry.pop("kind"), entry.pop("weight", 1.0)
-        if name == "border_weighted":
-            entry = {key: value for key, value in entry.items() if key not in _MAP_KEYS}
-        return {"name": name, "weight": weight, "params": entry}
-
-    if config.get("kind") != "sum":
-        return [term(config)]
-    unknown = sorted(set(config) - {"kind", "terms"})
-    if unknown:
-        raise UserError(
-            f"loss.{unknown[0]}: the sum takes only terms; put it into the term that it belongs to"
-        )
-    return [term(entry) for entry in config.get("terms") or []]
-
-
-def build_loss(terms: Mapping[str, Any] | Sequence[Mapping[str, Any]], classes: int) -> WeightedSum:
-    """Build a loss from plain values.
+def build_loss(
+    terms: Sequence[Mapping[str, Any]],
+    classes: int,
+    *,
+    class_weights: Sequence[float] | None = None,
+    needs_weight: bool = False,
+) -> WeightedSum:
+    """Build a loss from the plain values of a ``loss`` group.
 
     Parameters
     ----------
-    terms : sequence of mapping, or mapping
-        ``[{"name": "dice", "weight": 1.0, "params": {"smooth": 1.0}}, …]``, weight and params optional; or a
-        ``loss`` group as `loss_terms` takes it.
+    terms : sequence of mapping
+        ``[{"name": "focal", "weight": 1.0, "gamma": 2.0}, …]``: the weight is 1 if not given, the rest are
+        the term's own parameters.
     classes : int
         The model's classes: K of the softmax head, 2 for the sigmoid head.
+    class_weights : sequence of float, optional
+        For the terms that are sums over pixels (cross-entropy, focal).
+    needs_weight : bool
+        The data brings border weights: let those terms refuse to run without.
 
     Raises
     ------
     UserError
-        For an unknown loss or parameter (with the nearest name), a bad value, or class weights of another
-        number.
+        For an unknown loss or parameter (with the nearest name), a bad value, class weights of another
+        number or that no term uses.
     """
-    if isinstance(terms, Mapping):
-        terms = loss_terms(terms)
+    if class_weights is not None and len(class_weights) != classes:
+        raise UserError(f"loss.class_weights has {len(class_weights)} numbers, the model {classes} classes")
     losses: list[tuple[float, Loss]] = []
+    pixel_terms = 0
     for entry in terms:
-        name, params = entry["name"], dict(entry.get("params") or {})
+        params = dict(entry)
+        name, weight = params.pop("name", None), params.pop("weight", 1.0)
         if name not in LOSSES:
             raise UserError(
-                f"loss.kind={name} is unknown{_near(name, LOSSES)}; choose from sum, {', '.join(LOSSES)}"
+                f"loss.terms: name={name} is no loss{_near(name, LOSSES)}; choose from {', '.join(LOSSES)}"
             )
-        known = inspect.signature(LOSSES[name]).parameters
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0:
+            raise UserError(f"loss.terms: {name}.weight={weight} must be a number ≥ 0")
+        known = list(inspect.signature(LOSSES[name]).parameters)
+        own = [key for key in known if key not in _HANDED_ON]
         for key in params:
-            if key not in known:
+            if key not in own:
                 raise UserError(
-                    f"loss.{key}: {name} has no such key{_near(key, known)}; it takes {', '.join(known)}"
+                    f"loss.terms: {name} has no key {key}{_near(key, own)}; "
+                    f"it takes {', '.join(['weight', *own])}"
                 )
-        weights = params.get("class_weights")
-        if weights is not None and len(weights) != classes:
-            raise UserError(f"loss.class_weights has {len(weights)} numbers, the model {classes} classes")
-        weight = float(entry.get("weight", 1.0))
-        if weight < 0:
-            raise UserError(f"loss: the weight {weight:g} of {name} must be ≥ 0")
-        losses.append((weight, LOSSES[name](**params)))
+        if "class_weights" in known:
+            pixel_terms += 1
+            params.update(class_weights=class_weights, needs_weight=needs_weight)
+        try:
+            losses.append((float(weight), LOSSES[name](**params)))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"loss.terms: {name}: {error}") from error
+    if losses and not pixel_terms:
+        for key, given in (("class_weights", class_weights is not None), ("border_weights", needs_weight)):
+            if given:
+                raise UserError(f"loss.{key}: no term uses it; add cross_entropy or focal to loss.terms")
     return WeightedSum(losses)
 
 
