@@ -1,7 +1,7 @@
 """Overlap-tile inference: images larger than the memory, in tiles whose seams cannot be seen.
 
 Tiles start at multiples of the network's largest stride (a network with pooling is equivariant to no other
-shifts), are spread evenly over the image, and are blended where they overlap. Of an overlap, the 3/8 next to a
+shifts), are spread evenly over the image and blended where they overlap. Of an overlap, the 3/8 next to a
 tile's own edge count for (nearly) nothing in that tile and the middle quarter is a linear ramp. So the result
 equals whole-image inference once 3/8 of the overlap reach as far as the network looks to one side, and below
 that the worst pixels of a tile, those at its edge, are the ones that weigh least.
@@ -218,7 +218,7 @@ def choose_tile(
     """Tile side that fits into the free memory, or None if the whole image does.
 
     The need per pixel is measured, not guessed: a small image goes through the network, and the sizes of what
-    all its layers put out are added up. Half of that sum is taken as what is alive at one time (in the classic
+    all its layers put out are added up. Half of that sum is taken to be alive at one time (in the classic
     network about a third is), and the network may use half of the free memory.
 
     Parameters

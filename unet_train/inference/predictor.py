@@ -1,0 +1,221 @@
+"""A trained model with everything it needs to turn an image into classes: what `unet_train.load` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from unet_train.data.normalisation import Statistics, image_statistics, rescale
+from unet_train.data.targets import Target, get_target
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule, objects_from_maps
+from unet_train.inference.whole import predict_probabilities
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """What a model must know of the data it was trained on; plain types, stored in the checkpoint.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    classes : tuple of str
+        The data set's own classes, background first.
+    channels : int
+        Channels of its images.
+    target, target_params
+        What the net learnt, see `unet_train.data.targets`.
+    scale : float
+        Working over native resolution.
+    normalisation : str
+        fixed, image or volume.
+    intensity_range : tuple of float or None
+        File values that were mapped to 0 and 1.
+    margin : int
+        Border outside the field of interest, pixels.
+    has_instances : bool
+        Whether the data set tells objects apart.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    target: str = "classes"
+    target_params: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+    normalisation: str = "image"
+    intensity_range: tuple[float, float] | None = None
+    margin: int = 0
+    has_instances: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for the checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataDescription:
+        """The description a checkpoint holds."""
+        values = dict(values)
+        values["classes"] = tuple(values["classes"])
+        if values.get("intensity_range") is not None:
+            low, high = values["intensity_range"]
+            values["intensity_range"] = (float(low), float(high))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How large images are cut; None: whole."""
+
+    size: int | str | None = None
+    overlap: int | None = None
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted for one image, at its native size.
+
+    Attributes
+    ----------
+    outputs : ndarray
+        K×H×W float32, probabilities of the model's outputs.
+    probabilities : ndarray
+        P×H×W float32 over the data set's own classes.
+    classes : ndarray
+        H×W uint8 class ids.
+    """
+
+    outputs: np.ndarray
+    probabilities: np.ndarray
+    classes: np.ndarray
+
+
+@dataclass
+class Predictor:
+    """A model on a device, with its data description: image in, probabilities and classes out.
+
+    Attributes
+    ----------
+    model : Module
+        On `device`.
+    data : DataDescription
+    object_rule : ObjectRule or None
+        How objects are cut out of the probabilities, as chosen on validation images.
+    dtype : torch.dtype or None
+        Autocast type, None for float32.
+    tiling : Tiling
+    tta : bool
+        Average over the 8 flips and quarter turns.
+    """
+
+    model: nn.Module
+    data: DataDescription
+    device: str = "cpu"
+    dtype: torch.dtype | None = None
+    tiling: Tiling = field(default_factory=Tiling)
+    tta: bool = False
+    object_rule: ObjectRule | None = None
+
+    @cached_property
+    def target(self) -> Target:
+        """The training target, which knows the way back to the data set's classes."""
+        return get_target(self.data.target, **self.data.target_params)
+
+    def check_channels(self, image: np.ndarray, name: str) -> None:
+        """Refuse an image with other channels than the model's.
+
+        Raises
+        ------
+        UserError
+        """
+        if image.shape[-1] != self.data.channels:
+            raise UserError(
+                f"{name}: {image.shape[-1]} channels, but the model takes {self.data.channels}; "
+                "convert the image, or use a model trained on such images"
+            )
+
+    def outputs(self, image: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
+        """Probabilities of the model's outputs, K×H×W float32, for an H×W×C uint8 or [0, 1] float image.
+
+        Parameters
+        ----------
+        image : ndarray
+        statistics : Statistics or None
+            Of the image's volume. None: computed from the image, unless the model's normalisation is fixed.
+        """
+        if statistics is None and self.data.normalisation != "fixed":
+            statistics = image_statistics(image)
+        return predict_probabilities(
+            self.model,
+            rescale(image, statistics),
+            mean=statistics.mean if statistics else None,
+            std=statistics.std if statistics else None,
+            scale=self.data.scale,
+            device=self.device,
+            autocast_dtype=self.dtype,
+            tile=self.tiling.size,
+            overlap=self.tiling.overlap,
+            batch=self.tiling.batch,
+            tta=self.tta,
+        )
+
+    def decode(self, outputs: np.ndarray) -> Prediction:
+        """The data set's classes from the model's outputs (K×H×W float32)."""
+        probabilities = self.target.class_probabilities(outputs, self.data.scale)
+        return Prediction(outputs, probabilities, probabilities.argmax(0).astype(np.uint8))
+
+    def predict(self, image: np.ndarray, statistics: Statistics | None = None) -> Prediction:
+        """Predict one image.
+
+        Parameters
+        ----------
+        image : ndarray
+            H×W or H×W×C, uint8, or float32 in [0, 1].
+        statistics : Statistics or None
+            See `outputs`.
+
+        Raises
+        ------
+        UserError
+            If the image has other channels than the model.
+        """
+        image = image[..., None] if image.ndim == 2 else image
+        self.check_channels(image, "image")
+        return self.decode(self.outputs(image, statistics))
+
+    def objects(self, prediction: Prediction) -> np.ndarray:
+        """Instance ids, H×W int32, 0 for background, by the object rule."""
+        foreground, seeds = self.target.object_maps(prediction.outputs)
+        return objects_from_maps(foreground, seeds, self.object_rule or ObjectRule(), margin=self.data.margin)
+
+
+def average(predictors: Sequence[Predictor], image: np.ndarray, statistics: Statistics | None) -> Prediction:
+    """Mean of the class probabilities of several models; the objects' maps are those of the mean outputs.
+
+    The predictors must share their target and classes (see `check_alike`).
+    """
+    outputs = np.mean([p.outputs(image, statistics) for p in predictors], axis=0)
+    return predictors[0].decode(outputs.astype(np.float32))
+
+
+def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:
+    """Refuse to average models that do not predict the same things.
+
+    Raises
+    ------
+    UserError
+    """
+    first = predictors[0].data
+    for predictor, name in zip(predictors[1:], names[1:], strict=True):
+        for what in ("classes", "channels", "target", "normalisation"):
+            mine, theirs = getattr(predictor.data, what), getattr(first, what)
+            if mine != theirs:
+                raise UserError(f"ckpt={name}: its {what} ({mine}) are not those of {names[0]} ({theirs})")

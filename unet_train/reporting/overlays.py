@@ -1,0 +1,340 @@
+"""Pictures of images with true and predicted outlines, and viewable pictures of class and object maps."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+
+TRUTH_COLOUR = (255, 176, 0)
+"""Amber. With `PREDICTION_COLOUR` told apart also by people who cannot tell red from green."""
+
+PREDICTION_COLOUR = (0, 170, 255)
+"""Sky blue."""
+
+BOTH_COLOUR = (255, 255, 255)
+"""Where the two outlines coincide."""
+
+UNKNOWN_SHADE = 0.45
+"""Brightness factor of pixels whose truth is not known."""
+
+SHORT_SIDE, LONG_SIDE = 384, 1536
+"""Images are enlarged (by whole numbers) towards the one and reduced to the other, so that outlines are seen."""
+
+Colour = tuple[int, int, int]
+
+
+def overlay(
+    image: np.ndarray,
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    *,
+    caption: str = "",
+    ignore: int | None = 255,
+    truth_colour: Colour = TRUTH_COLOUR,
+    prediction_colour: Colour = PREDICTION_COLOUR,
+    short_side: int = SHORT_SIDE,
+    long_side: int = LONG_SIDE,
+    legend: bool = True,
+) -> np.ndarray:
+    """Draw the outlines of true and predicted regions over an image, with a legend under it.
+
+    Parameters
+    ----------
+    image : ndarray
+        H×W or H×W×C; any numeric dtype (see `displayable`).
+    truth, prediction : ndarray or None
+        H×W integer maps of classes or of objects; every border between two values is an outline.
+    caption : str
+        One line above the legend: file name, score, whatever helps; any letters.
+    ignore : int or None
+        Value of `truth` that means "unknown": shaded, and without outlines of its own.
+        Give None for object maps, where 255 is an object.
+    truth_colour, prediction_colour : tuple of int
+        RGB; where the two coincide the outline is white.
+    short_side, long_side : int
+        The picture is enlarged by the largest whole number that keeps its longer side within `long_side` and
+        is needed to bring the shorter side to `short_side`; a larger one is reduced to `long_side`.
+    legend : bool
+        Whether the strip with legend and caption is added under the image.
+
+    Returns
+    -------
+    ndarray
+        H'×W'×3 uint8 RGB.
+
+    Raises
+    ------
+    ValueError
+        If a map has not the size of the image.
+    """
+    picture = displayable(image)
+    size = picture.shape[:2]
+    for name, labels in (("truth", truth), ("prediction", prediction)):
+        if labels is not None and labels.shape != size:
+            raise ValueError(f"{name} is {labels.shape}, the image {size}")
+    unknown = truth == ignore if truth is not None and ignore is not None else None
+    target = picture_size(size, short_side, long_side)
+    # A reduced picture gets its outlines after the reduction, an enlarged one on the enlarged maps: either way
+    # they are one picture pixel wide on each side of the border and never vanish between pixels.
+    picture = cv2.resize(
+        picture,
+        target[::-1],
+        interpolation=cv2.INTER_AREA if target[0] < size[0] else cv2.INTER_NEAREST,
+    )
+    if unknown is not None and unknown.any():
+        shade = _resize_labels(unknown.astype(np.uint8), target) > 0
+        picture[shade] = (picture[shade] * UNKNOWN_SHADE).astype(np.uint8)
+    else:
+        unknown = None
+    true_line = None if truth is None else _outlines(_resize_labels(truth, target), ignore)
+    predicted_line = None if prediction is None else _outlines(_resize_labels(prediction, target), None)
+    if true_line is not None:
+        picture[true_line] = truth_colour
+    if predicted_line is not None:
+        picture[predicted_line] = prediction_colour
+    if true_line is not None and predicted_line is not None:
+        picture[true_line & predicted_line] = BOTH_COLOUR
+    if not legend:
+        return picture
+    entries: list[tuple[str, Colour]] = []
+    if truth is not None:
+        entries.append(("truth", truth_colour))
+    if prediction is not None:
+        entries.append(("prediction", prediction_colour))
+    if len(entries) == 2:
+        entries.append(("both", BOTH_COLOUR))
+    if unknown is not None:
+        entries.append(("unknown", (96, 96, 96)))
+    return add_legend(picture, entries, caption)
+
+
+def displayable(image: np.ndarray) -> np.ndarray:
+    """An image as a person can look at it.
+
+    Parameters
+    ----------
+    image : ndarray
+        H×W or H×W×C, any numeric dtype. Three channels are taken as RGB, two as green and magenta, of more
+        than three the first three as RGB. Grey images and everything but 8-bit RGB are stretched from
+        their 0.2 to their 99.8 percentile (each channel by itself): a dark 16-bit image is no black square.
+
+    Returns
+    -------
+    ndarray
+        H×W×3 uint8, a copy.
+
+    Raises
+    ------
+    ValueError
+        On other shapes or an empty image.
+    """
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.ndim != 3 or image.size == 0:
+        raise ValueError(f"an image must be H×W or H×W×C and not empty; got {image.shape}")
+    channels = image.shape[2]
+    if channels == 3 and image.dtype == np.uint8:
+        return image.copy()
+    planes = [_stretch(image[..., c]) for c in range(min(channels, 3))]
+    if channels == 1:
+        planes = planes * 3
+    elif channels == 2:
+        planes = [planes[1], planes[0], planes[1]]
+    return np.stack(planes, axis=-1)
+
+
+def class_picture(classes: np.ndarray, count: int | None = None, *, ignore: int | None = 255) -> np.ndarray:
+    """A class map as a viewable picture: grey levels where there are two classes, colours where there are more.
+
+    Parameters
+    ----------
+    classes : ndarray
+        H×W class ids.
+    count : int or None
+        Number of classes, so that a class has one colour in all pictures of a data set; None: as found.
+    ignore : int or None
+        Value shown in middle grey.
+
+    Returns
+    -------
+    ndarray
+        H×W×3 uint8; the background black, the single class of two white.
+    """
+    known = classes[classes != ignore] if ignore is not None else classes
+    largest = int(known.max(initial=0)) + 1
+    count = max(count or 2, largest, 2)
+    table = np.zeros((max(count, int(classes.max(initial=0)) + 1), 3), np.uint8)
+    table[1:count] = 255 if count == 2 else class_colours(count)[1:]
+    if ignore is not None and ignore < len(table):
+        table[ignore] = 128
+    return table[classes]
+
+
+def object_picture(
+    objects: np.ndarray, image: np.ndarray | None = None, *, strength: float = 0.45
+) -> np.ndarray:
+    """An object map as a viewable picture: every id a colour of its own, the same in every frame.
+
+    Parameters
+    ----------
+    objects : ndarray
+        H×W ids, 0 for none.
+    image : ndarray or None
+        H×W or H×W×C image to tint; None: a black ground.
+    strength : float
+        How much of the tint covers the image, in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        H×W×3 uint8, with the objects' borders in full colour.
+    """
+    ids, inverse = np.unique(objects, return_inverse=True)
+    table = np.array([(0, 0, 0) if i == 0 else object_colour(int(i)) for i in ids], np.uint8)
+    colours = table[inverse.reshape(objects.shape)]
+    if image is None:
+        return colours
+    picture = displayable(image)
+    inside = objects != 0
+    mixed = picture[inside] * (1 - strength) + colours[inside] * strength
+    picture[inside] = mixed.round().astype(np.uint8)
+    line = _outlines(objects, None) & inside
+    picture[line] = colours[line]
+    return picture
+
+
+def object_colour(number: int) -> Colour:
+    """A bright colour for an object id; neighbouring ids are far apart (hues by the golden ratio)."""
+    hue = (number * 0.6180339887498949) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * ((number * 7) % 3) / 2, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def class_colours(count: int) -> np.ndarray:
+    """RGB colours of `count` classes, count×3 uint8; index 0, the background, is black."""
+    return np.array([(0, 0, 0), *[object_colour(i) for i in range(1, count)]], np.uint8).reshape(-1, 3)
+
+
+def picture_size(
+    size: tuple[int, int], short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE
+) -> tuple[int, int]:
+    """Height and width at which an image of `size` is shown (see `overlay`)."""
+    short, long = min(size), max(size)
+    if long > long_side:
+        factor = long_side / long
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    enlarge = max(1, min(-(-short_side // short), long_side // long))
+    return size[0] * enlarge, size[1] * enlarge
+
+
+def add_legend(
+    picture: np.ndarray, entries: Sequence[tuple[str, Colour]], caption: str = "", *, height: int = 16
+) -> np.ndarray:
+    """Put a dark strip with a caption and coloured words under a picture.
+
+    Parameters
+    ----------
+    picture : ndarray
+        H×W×3 uint8.
+    entries : sequence of (word, colour)
+        Each is written beside a square of its colour; they wrap where the picture is narrow.
+    caption : str
+        A line above the entries, shortened in the middle if it is too long.
+    height : int
+        Height of the letters in pixels.
+
+    Returns
+    -------
+    ndarray
+        Taller (and, if the picture is narrower than a legend word, wider) H'×W'×3 uint8.
+    """
+    from PIL import Image, ImageDraw
+
+    font = _font(height)
+    gap, line = height // 2, int(height * 1.6)
+    widths = [height + gap // 2 + int(font.getlength(word)) + gap for word, _ in entries]
+    full = max([picture.shape[1], *[width + gap for width in widths]])
+    rows: list[list[int]] = []
+    room = 0
+    for i, width in enumerate(widths):
+        if not rows or width > room:
+            rows.append([])
+            room = full - gap
+        rows[-1].append(i)
+        room -= width
+    lines = bool(caption) + len(rows)
+    if lines == 0:
+        return picture
+    strip = Image.new("RGB", (full, lines * line + gap), (24, 24, 24))
+    draw = ImageDraw.Draw(strip)
+    top = gap // 2
+    if caption:
+        draw.text((gap, top), _shorten(caption, full - 2 * gap, font), font=font, fill=(240, 240, 240))
+        top += line
+    for row in rows:
+        left = gap
+        for i in row:
+            word, colour = entries[i]
+            draw.rectangle((left, top + 2, left + height - 2, top + height), fill=colour)
+            draw.text((left + height + gap // 2, top), word, font=font, fill=(240, 240, 240))
+            left += widths[i]
+        top += line
+    padded = np.full((picture.shape[0], full, 3), 24, np.uint8)
+    padded[:, : picture.shape[1]] = picture
+    return np.concatenate([padded, np.asarray(strip)])
+
+
+def _shorten(text: str, room: float, font: object) -> str:
+    """The text, with its middle replaced by "…" until it fits."""
+    text = " ".join(text.split())
+    keep = len(text)
+    shown = text
+    while keep > 2 and font.getlength(shown) > room:  # type: ignore[attr-defined]
+        keep -= 1
+        shown = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
+    return shown
+
+
+@cache
+def _font(height: int) -> object:
+    # The font that comes with matplotlib: it has the letters of most languages, and is there on every system.
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", height)
+
+
+def _stretch(plane: np.ndarray) -> np.ndarray:
+    values = np.nan_to_num(plane.astype(np.float32))
+    low, high = np.percentile(values, (0.2, 99.8))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    if high <= low:  # one value everywhere: middle grey
+        return np.full(plane.shape, 128, np.uint8)
+    return (np.clip((values - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+
+
+def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rows = (np.arange(size[0]) * labels.shape[0]) // size[0]
+    columns = (np.arange(size[1]) * labels.shape[1]) // size[1]
+    return labels[rows[:, None], columns[None]]
+
+
+def _outlines(labels: np.ndarray, ignore: int | None) -> np.ndarray:
+    """Pixels of a labelled region (not 0) that touch another value; the image's own edge is no border."""
+    line = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        first = labels[:-1] if axis == 0 else labels[:, :-1]
+        second = labels[1:] if axis == 0 else labels[:, 1:]
+        differ = first != second
+        if ignore is not None:
+            differ &= (first != ignore) & (second != ignore)
+        here = line[:-1] if axis == 0 else line[:, :-1]
+        there = line[1:] if axis == 0 else line[:, 1:]
+        here |= differ & (first != 0)
+        there |= differ & (second != 0)
+    return line

@@ -1,0 +1,116 @@
+"""Diagrams as pictures: the confusion matrix and the curves of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def confusion_matrix_picture(
+    counts: np.ndarray, class_names: Sequence[str], *, title: str = ""
+) -> np.ndarray:
+    """Draw confusion counts, each row (true class) as shares of that class, the pixel counts under them.
+
+    Parameters
+    ----------
+    counts : ndarray
+        K×K whole numbers, ``[true, predicted]``.
+    class_names : sequence of str
+        The K names.
+    title : str
+        Shown above; number of images and part, for instance.
+
+    Returns
+    -------
+    ndarray
+        H×W×3 uint8.
+
+    Raises
+    ------
+    ValueError
+        If names and counts do not fit.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(counts)
+    k = len(class_names)
+    if counts.shape != (k, k):
+        raise ValueError(f"counts of shape {counts.shape} do not fit {k} class names")
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    side = max(4.0, 1.5 + 1.1 * k)
+    figure = Figure(figsize=(side + 1.2, side), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("0.85")  # a class that never occurs has a grey row
+    drawn = axes.imshow(np.ma.masked_invalid(shares), vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(k), class_names, rotation=30 if k > 3 else 0, ha="right" if k > 3 else "center")
+    axes.set_yticks(range(k), class_names)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if title:
+        axes.set_title(title, fontsize=10)
+    if k <= 12:  # beyond that the numbers would be unreadable
+        for i in range(k):
+            for j in range(k):
+                share = shares[i, j]
+                text = "–" if np.isnan(share) else f"{100 * share:.1f} %\n{counts[i, j]:,}"
+                axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if share > 0.6 else "k")
+    figure.colorbar(drawn, ax=axes, label="share of the true class", shrink=0.8)
+    return _rendered(figure)
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str = "epoch",
+    y_label: str = "",
+    title: str = "",
+    y_range: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Draw lines through points; gaps where a value is NaN.
+
+    Parameters
+    ----------
+    series : mapping of str to sequence of (x, y)
+        One line per entry, named in the legend.
+    x_label, y_label, title : str
+        Written at the axes and above.
+    y_range : tuple of float or None
+        Limits of the y axis; None: by the values.
+
+    Returns
+    -------
+    ndarray
+        H×W×3 uint8.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in series.items():
+        values = np.asarray(points, float).reshape(-1, 2)
+        axes.plot(values[:, 0], values[:, 1], marker="." if len(values) < 60 else None, label=name)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if title:
+        axes.set_title(title, fontsize=10)
+    if y_range is not None:
+        axes.set_ylim(*y_range)
+    axes.grid(alpha=0.3)
+    if series:
+        axes.legend(fontsize=8)
+    return _rendered(figure)
+
+
+def _rendered(figure: Figure) -> np.ndarray:
+    # Without pyplot: no display is asked for, and no figure outlives its picture.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

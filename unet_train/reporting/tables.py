@@ -1,0 +1,114 @@
+"""Scores as an aligned text table, so that a person reads the result at a glance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+ABSENT = "–"
+"""Shown for a class that occurs neither in the truth nor in the prediction."""
+
+SUMMARIES = ("mean", "mean_over")
+
+
+def format_table(
+    scores: Mapping[str, float], *, counts: np.ndarray | None = None, title: str | None = None
+) -> str:
+    """Per-class IoU and Dice with their means, and the other scores under them.
+
+    Parameters
+    ----------
+    scores : mapping of str to float
+        Flat scores as `metrics.confusion.scores_from_counts` gives them; the classes are read off its
+        ``iou/<class>`` keys. Other numbers (``accuracy``, ``seg``, ``det``, …) are listed below the table.
+        None counts as NaN, as in a JSON file.
+    counts : ndarray or None
+        K×K confusion counts of the same classes; adds each class's share of the true and predicted pixels.
+    title : str or None
+        A line above the table.
+
+    Returns
+    -------
+    str
+        Lines without a line break at the end.
+    """
+    values = {key: math.nan if value is None else value for key, value in scores.items()}
+    classes = [key[4:] for key in values if key.startswith("iou/") and key[4:] not in SUMMARIES]
+    head = ["class", "IoU", "Dice"]
+    rows = [[name, _number(values[f"iou/{name}"]), _number(values.get(f"dice/{name}"))] for name in classes]
+    if counts is not None:
+        counts = np.asarray(counts)
+        head += ["true px", "predicted px"]
+        total = max(1, int(counts.sum()))
+        for row, true, predicted in zip(rows, counts.sum(1), counts.sum(0), strict=True):
+            row += [f"{100 * true / total:.1f} %", f"{100 * predicted / total:.1f} %"]
+    if "iou/mean" in values:
+        over = values.get("iou/mean_over")
+        name = "mean" if over is None else _mean_name(int(over), len(classes) - 1)
+        mean = [name, _number(values["iou/mean"]), _number(values.get("dice/mean"))]
+        rows.append(mean + [""] * (len(head) - len(mean)))
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = ([title] if title else []) + [_line(head, widths), rule]
+    for row in rows:
+        if "iou/mean" in values and row is rows[-1]:
+            lines.append(rule)
+        lines.append(_line(row, widths))
+    shown = {f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, *SUMMARIES)}
+    rest = [(key, value) for key, value in values.items() if key not in shown and _is_number(value)]
+    if rest:
+        lines.append(rule)
+        wide = max(len(key) for key, _ in rest)
+        lines += [f"{key:<{wide}}  {_number(value)}" for key, value in rest]
+    return "\n".join(lines)
+
+
+def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> str:
+    """Any small table (patients, images, models), first column left, the others right aligned.
+
+    Parameters
+    ----------
+    head : sequence of str
+        Column names.
+    rows : sequence of sequences
+        Floats are shown with four digits, NaN and None as "–", anything else by `str`.
+    title : str or None
+        A line above the table.
+
+    Returns
+    -------
+    str
+        Lines without a line break at the end.
+    """
+    cells = [
+        [_number(cell) if cell is None or _is_number(cell) else str(cell) for cell in row] for row in rows
+    ]
+    widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join(
+        ([title] if title else []) + [_line(head, widths), rule] + [_line(row, widths) for row in cells]
+    )
+
+
+def _mean_name(over: int, foreground: int) -> str:
+    if over == foreground:
+        return f"mean over {over} foreground class" + ("" if over == 1 else "es")
+    return f"mean over {over} of {foreground} foreground classes"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _number(value: object) -> str:
+    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        return ABSENT
+    return str(int(value)) if isinstance(value, (int, np.integer)) else f"{float(value):.4f}"  # type: ignore[arg-type]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = f"{cells[0]:<{widths[0]}}"
+    others = [f"{cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return "  ".join([first, *others]).rstrip()

@@ -1,0 +1,77 @@
+"""TensorBoard behind three calls, so that the training loop knows nothing of its library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+class ScalarWriter:
+    """Writes scalars and pictures into a TensorBoard folder.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it does not exist.
+    purge_step : int or None
+        On resume: the step from which on earlier entries are void. TensorBoard then hides what an interrupted
+        run has written at this step and after it.
+
+    Notes
+    -----
+    May be used as a context manager. After `close` nothing more may be written.
+    """
+
+    def __init__(self, directory: str | Path, purge_step: int | None = None) -> None:
+        # Here, not above: the import takes most of a second, and prediction needs none of it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+
+    def scalars(self, values: Mapping[str, float | None], step: int) -> None:
+        """Write numbers under their own names.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            NaN and None (a class that does not occur) are left out: TensorBoard would draw them as a failure.
+        step : int
+            Position on the x axis.
+        """
+        for name, value in values.items():
+            if value is not None and not math.isnan(value):
+                # In double precision the file holds the very number of metrics.csv; the classic form is float32.
+                self._writer.add_scalar(name, float(value), step, new_style=True, double_precision=True)
+
+    def image(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Write one picture, H×W×3 uint8.
+
+        Raises
+        ------
+        ValueError
+            On another shape or dtype.
+        """
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise ValueError(f"a picture must be H×W×3 uint8, not {picture.shape} {picture.dtype}")
+        self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def text(self, name: str, text: str, step: int = 0) -> None:
+        """Write a text (Markdown)."""
+        self._writer.add_text(name, text, step)
+
+    def flush(self) -> None:
+        """Make everything written so far visible to readers."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._writer.close()
+
+    def __enter__(self) -> ScalarWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
