@@ -73,7 +73,7 @@ class Dataset:
     """Keys of every data set."""
 
     name: str = key("name in run folders and reports; to choose a data set say dataset=NAME")
-    layout: str = key("how the files lie", choices=("demo", "folder", "challenge", "kaggle"))
+    layout: str = key("how the files lie", choices=("demo", "folder", "challenge", "kaggle", "custom"))
     root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
     target: str = key("what the net learns", choices=("classes", "foreground", "foreground_border"))
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
@@ -130,6 +130,14 @@ class KaggleDataset(Dataset):
     """kaggle_3m: one folder per patient with slices and masks."""
 
     classes: list[str] = key("class names by id, background first")
+
+
+@dataclass
+class CustomDataset(Dataset):
+    """A data set class of one's own, with the methods of unet_train.data.records.Source."""
+
+    _target_: str = key("dotted name of the class")
+    arguments: dict[str, Any] = key("what the class is called with; root is passed where it takes it")
 
 
 # --- split --------------------------------------------------------------------------------------------
@@ -345,7 +353,7 @@ SECTIONS: dict[str, tuple[str, dict[str, type]]] = {
     "model": ("", {"": Model}),
     "dataset": (
         "layout",
-        {"demo": DemoDataset, "folder": FolderDataset, "challenge": ChallengeDataset, "kaggle": KaggleDataset},
+        {"demo": DemoDataset, "folder": FolderDataset, "challenge": ChallengeDataset, "kaggle": KaggleDataset, "custom": CustomDataset},
     ),
     "split": ("", {"": Split}),
     "augmentation": ("", {"": Augmentation}),
@@ -379,7 +387,7 @@ PATH_KEYS = (
 )
 """Keys whose values are paths, taken as typed."""
 
-CUSTOM = ("encoder", "loss", "dataset")
+CUSTOM = ("encoder", "loss")
 """Sections that may be somebody's own object, named by `_target_`."""
 
 

@@ -1,0 +1,137 @@
+"""A model measured on whole images of a data set: integer counts per image, divided once at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from unet_train.data.normalisation import Normaliser
+from unet_train.data.records import Record, Source, Truth
+from unet_train.inference.predictor import Prediction, Predictor
+from unet_train.metrics.confusion import confusion_counts, scores_from_counts
+from unet_train.training.distributed import World
+from unet_train.training.losses import Loss
+
+
+@dataclass
+class ImageResult:
+    """One scored image.
+
+    Attributes
+    ----------
+    key, group : str
+    counts : ndarray
+        K×K int64 pixel counts, ``[true, predicted]``.
+    scores : dict
+        The image's own scores; a class that neither stands in the image nor was predicted is NaN.
+    empty : bool
+        No foreground in the truth.
+    """
+
+    key: str
+    group: str
+    counts: np.ndarray
+    scores: dict[str, float]
+    empty: bool
+    loss: float = float("nan")
+
+
+@dataclass
+class Evaluation:
+    """All scored images, and the scores of their sum."""
+
+    classes: tuple[str, ...]
+    images: list[ImageResult] = field(default_factory=list)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """K×K int64 sum over the images."""
+        k = len(self.classes)
+        return sum((image.counts for image in self.images), np.zeros((k, k), np.int64))
+
+    def scores(self) -> dict[str, float]:
+        """``iou/<class>``, ``iou/mean``, ``dice/…``, ``accuracy`` over all pixels of all images."""
+        return scores_from_counts(self.counts, self.classes)
+
+    def loss(self) -> float:
+        """Mean over images of the loss, NaN if none was given."""
+        losses = [image.loss for image in self.images if np.isfinite(image.loss)]
+        return float(np.mean(losses)) if losses else float("nan")
+
+
+Look = Callable[[Record, np.ndarray, Truth, Prediction], None]
+"""What `evaluate` shows of each image to whoever draws or measures more: image, truth and prediction."""
+
+
+def evaluate(
+    predictor: Predictor,
+    source: Source,
+    records: Sequence[Record],
+    *,
+    normaliser: Normaliser | None = None,
+    loss: Loss | None = None,
+    look: Look | None = None,
+    world: World | None = None,
+    progress: Callable[[Sequence[Record]], Sequence[Record]] | None = None,
+) -> Evaluation:
+    """Predict every record whole, at native size, and count pixels against its scoring truth.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    source : Source
+    records : sequence of Record
+        Scorable ones.
+    normaliser : Normaliser or None
+        Kept by the caller so that volumes are read once; made here otherwise.
+    loss : Loss or None
+        Also computed, on the probabilities at native size.
+    look : callable or None
+        Called with each image, truth and prediction.
+    world : World or None
+        Records are shared out over the processes; every process gets the whole result.
+    progress : callable or None
+        Wraps the sequence of records, as tqdm does.
+
+    Raises
+    ------
+    UserError
+        For an image that cannot be read or has other channels than the model.
+    """
+    world = world or World()
+    normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
+    mine = list(records)[world.rank :: world.size]
+    classes = tuple(predictor.data.classes)
+    results = []
+    for record in progress(mine) if progress else mine:
+        image = source.read_image(record)
+        predictor.check_channels(image, record.image)
+        truth = source.read_truth(record, scoring=True)
+        prediction = predictor.predict(image, normaliser.statistics(record, image))
+        counts = confusion_counts(prediction.classes, truth.classes, len(classes))
+        result = ImageResult(
+            key=record.key,
+            group=record.group,
+            counts=counts,
+            scores=scores_from_counts(counts, classes),
+            empty=not counts[1:].any(),
+            loss=_loss(loss, predictor, prediction, truth) if loss is not None else float("nan"),
+        )
+        results.append(result)
+        if look is not None:
+            look(record, image, truth, prediction)
+    order = {record.key: i for i, record in enumerate(records)}
+    gathered = [result for part in world.gather(results) for result in part]
+    return Evaluation(classes, sorted(gathered, key=lambda result: order[result.key]))
+
+
+def _loss(loss: Loss, predictor: Predictor, prediction: Prediction, truth: Truth) -> float:
+    """The training loss of one whole image; the log of probabilities is a softmax's logits."""
+    target = predictor.target.make(truth.classes, truth.instances, 1.0)
+    logits = torch.from_numpy(np.log(np.clip(prediction.outputs, 1e-7, 1.0)))[None]
+    labels = torch.from_numpy(target)[None]
+    # The weight map belongs to training; validation weighs every pixel alike.
+    return float(loss(logits, labels, torch.ones(labels.shape)))

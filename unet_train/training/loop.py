@@ -1,0 +1,398 @@
+"""The training loop: epochs of updates, validation on whole images, checkpoints from which it goes on exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from unet_train.data.sampling import Batch, EpochSampler, TrainingSet, make_loader
+from unet_train.errors import UserError
+from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
+from unet_train.models.unet import UNet
+from unet_train.training import checkpoints
+from unet_train.training.distributed import World
+from unet_train.training.ema import EMA
+from unet_train.training.evaluation import Evaluation
+from unet_train.training.losses import Loss
+from unet_train.training.precision import Precision
+from unet_train.training.run_folder import LOGGER, History
+from unet_train.training.schedules import Schedule
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and in what portions; see `trainer` and `checkpoint` in the config."""
+
+    epochs: int
+    batch_size: int
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    workers: int = 0
+    early_stopping: int | None = None
+    val_every: int = 1
+    every_minutes: float = 10.0
+    monitor: str = "iou/mean"
+
+
+@dataclass
+class State:
+    """Where a run stands; plain numbers, saved with every checkpoint.
+
+    Attributes
+    ----------
+    epoch : int
+        Finished epochs.
+    batches : int
+        Batches of this process done in the epoch under way.
+    update : int
+        Optimizer updates so far: the step of TensorBoard and of the schedule.
+    best, best_epoch
+        Best validation score and the epoch it was reached in.
+    stale : int
+        Validations since then.
+    sums : dict
+        Sums of the epoch under way, so that a resumed epoch reports what the undisturbed one does.
+    stopped_early : bool
+        Whether early stopping ended the run.
+    """
+
+    epoch: int = 0
+    batches: int = 0
+    update: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    stale: int = 0
+    sums: dict[str, Any] = field(default_factory=dict)
+    stopped_early: bool = False
+
+
+@dataclass
+class Parts:
+    """Everything the loop moves: the model and what changes it."""
+
+    model: UNet
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    ema: EMA | None
+    precision: Precision
+    device: torch.device
+    forward: Callable[..., torch.Tensor]
+    """The model as called in a step: itself, compiled, or wrapped for several processes."""
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaler)
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of all moving parts, under the bare module's names."""
+        return {
+            "state_dict": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": checkpoints.random_states(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state_dict` saw."""
+        self.model.load_state_dict(saved["state_dict"])
+        if self.ema is not None and saved["ema"] is not None:
+            self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        if saved["scaler"]:
+            self.scaler.load_state_dict(saved["scaler"])
+        checkpoints.restore_random_states(saved["rng"])
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; everything is saved."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted in the list that is yielded; a second one acts as usual."""
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.signal(number, old[number])
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    try:
+        old = {number: signal.signal(number, note) for number in numbers}
+    except ValueError:  # not the main thread (a notebook's worker): nothing to catch
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def epoch_lengths(samples: int, settings: Settings, world: World) -> tuple[int, int]:
+    """Batches per process and updates in an epoch."""
+    batches = len(EpochSampler(samples, settings.batch_size, 0, rank=world.rank, world_size=world.size))
+    return batches, math.ceil(batches / settings.accumulate)
+
+
+def fit(
+    parts: Parts,
+    data: TrainingSet,
+    validate: Callable[[int], Evaluation] | None,
+    settings: Settings,
+    *,
+    state: State,
+    history: History,
+    save_best: Callable[[State, dict[str, float]], None],
+    save_last: Callable[[State], None],
+    world: World,
+) -> float:
+    """Train until `settings.epochs` are finished.
+
+    Parameters
+    ----------
+    parts : Parts
+    data : TrainingSet
+    validate : callable or None
+        Number of the epoch → evaluation with the weights that are to be judged; None: no validation part,
+        then the newest weights count as the best.
+    settings : Settings
+    state : State
+        Where to go on; changed in place.
+    history : History
+    save_best, save_last : callable
+        Write best.pt and last.pt; called on the main process only.
+    world : World
+
+    Returns
+    -------
+    float
+        Best validation score (NaN without validation).
+
+    Raises
+    ------
+    Stopped
+        After SIGINT or SIGTERM, with last.pt written.
+    UserError
+        If the loss is not finite, memory runs out, or a file cannot be read.
+    """
+    batches_per_epoch, _ = epoch_lengths(len(data), settings, world)
+    saved_at = time.monotonic()
+    with catch_signals() as signals:
+        for epoch in range(state.epoch, settings.epochs):
+            started, seen_before = time.monotonic(), state.batches
+            bar = tqdm(
+                total=batches_per_epoch,
+                initial=state.batches,
+                desc=f"epoch {epoch + 1}/{settings.epochs}",
+                disable=None if world.main else True,
+                leave=False,
+                dynamic_ncols=True,
+                unit="batch",
+            )
+            sampler = EpochSampler(
+                len(data),
+                settings.batch_size,
+                epoch,
+                start_step=state.batches,
+                rank=world.rank,
+                world_size=world.size,
+            )
+            parts.model.train()
+            for group in grouped(iter(make_loader(data, sampler, settings.workers)), settings.accumulate):
+                update(parts, group, state, settings, world)
+                bar.update(len(group))
+                if time.monotonic() - getattr(bar, "told", 0.0) > 1 and not bar.disable:
+                    bar.told = time.monotonic()
+                    pace = settings.batch_size * world.size * (state.batches - seen_before)
+                    bar.set_postfix_str(_postfix(state, data, pace / (time.monotonic() - started)))
+                stop = world.any(bool(signals))
+                due = time.monotonic() - saved_at > 60 * settings.every_minutes
+                if stop or (world.size == 1 and due and state.batches < batches_per_epoch):
+                    if world.main:
+                        save_last(state)
+                    saved_at = time.monotonic()
+                if stop:
+                    bar.close()
+                    raise Stopped(signals[0] if signals else signal.SIGTERM)
+            bar.close()
+            pace = settings.batch_size * world.size * (state.batches - seen_before) / (time.monotonic() - started)
+            scores = _train_scores(parts, state, data, world) | {"train/images_per_second": pace}
+            state.epoch, state.batches, state.sums = epoch + 1, 0, {}
+            last = state.epoch == settings.epochs
+            if validate is not None and (last or state.epoch % settings.val_every == 0):
+                evaluation = validate(state.epoch)
+                found = evaluation.scores()
+                scores |= {"val/loss": evaluation.loss()} | {f"val/{k}": v for k, v in found.items()}
+                _judge(parts, state, settings, found, save_best, world)
+            elif validate is None:
+                state.best_epoch = state.epoch
+                if world.main:
+                    save_best(state, {})
+            if world.main:
+                history.add(state.epoch, state.update, scores)
+                LOGGER.info(_line(state, settings, scores, time.monotonic() - started))
+                save_last(state)
+            saved_at = time.monotonic()
+            if signals:
+                raise Stopped(signals[0])
+            if settings.early_stopping is not None and state.stale >= settings.early_stopping:
+                state.stopped_early = True
+                if world.main:
+                    save_last(state)
+                    LOGGER.info(
+                        f"stopped early: no better {settings.monitor} for {state.stale} validations "
+                        f"(best {state.best:.4f} in epoch {state.best_epoch})"
+                    )
+                break
+    return state.best if state.best > -math.inf else math.nan
+
+
+def grouped(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last one may be shorter."""
+    while group := list(islice(items, size)):
+        yield group
+
+
+def update(parts: Parts, group: list[Batch], state: State, settings: Settings, world: World) -> None:
+    """One optimizer update from the batches of `group`, on every process of `world`."""
+    batches = [batch.to(parts.device) for batch in group]
+    totals = torch.stack([parts.loss.totals(b.target, b.weight) for b in batches]).sum(0)
+    world.sum(totals)
+    numerators = torch.zeros_like(totals)
+    parts.optimizer.zero_grad(set_to_none=True)
+    for i, batch in enumerate(batches):
+        wait = world.size > 1 and i < len(batches) - 1
+        with parts.forward.no_sync() if wait else contextlib.nullcontext():  # type: ignore[attr-defined]
+            with torch.autocast(
+                parts.device.type, dtype=parts.precision.dtype, enabled=parts.precision.dtype is not None
+            ):
+                logits = parts.forward(batch.image, batch.mean, batch.std)
+            share = parts.loss.numerators(logits, batch.target, batch.weight)
+            # DDP averages the gradients over the processes; the factor makes it the sum again.
+            value = torch.stack(list(parts.loss.combine(share, totals).values())).sum() * world.size
+            parts.scaler.scale(value).backward()
+        numerators += share.detach()
+        _count(parts, state, logits.detach(), batch.target)
+    if settings.clip_grad_norm is not None:
+        parts.scaler.unscale_(parts.optimizer)
+        torch.nn.utils.clip_grad_norm_(parts.model.parameters(), settings.clip_grad_norm)
+    lr_factor = parts.schedule.factor(state.update)
+    for param_group in parts.optimizer.param_groups:
+        param_group["lr"] = param_group["base_lr"] * lr_factor
+    parts.scaler.step(parts.optimizer)
+    parts.scaler.update()
+    if parts.ema is not None:
+        parts.ema.update(parts.model)
+    state.update += 1
+    state.batches += len(group)
+    _add(state.sums, "numerators", numerators)
+    _add(state.sums, "totals", totals / world.size)
+    if state.update % 50 == 1 and not bool(torch.isfinite(numerators).all()) and not parts.scaler.is_enabled():
+        raise UserError(
+            f"the loss is not finite at update {state.update}: lower optimizer.lr, set trainer.clip_grad_norm, "
+            "or use trainer.precision=32"
+        )
+
+
+def _add(sums: dict[str, Any], name: str, value: torch.Tensor) -> None:
+    value = value.double() if value.is_floating_point() and value.device.type != "mps" else value
+    sums[name] = sums[name].to(value.device) + value if name in sums else value
+
+
+def _count(parts: Parts, state: State, logits: torch.Tensor, target: torch.Tensor) -> None:
+    if logits.shape[1] == 1:
+        prediction = (logits[:, 0] > 0).to(torch.uint8)
+        classes = 2
+    else:
+        prediction, classes = logits.argmax(1).to(torch.uint8), logits.shape[1]
+    _add(state.sums, "counts", confusion_counts_tensor(prediction, target, classes))
+
+
+def _train_scores(parts: Parts, state: State, data: TrainingSet, world: World) -> dict[str, float]:
+    """Loss per term and IoU over the epoch's crops, and the learning rate of its last update."""
+    numerators, totals, counts = (world.sum(state.sums[k].clone()) for k in ("numerators", "totals", "counts"))
+    shares = {name: float(value) for name, value in parts.loss.combine(numerators, totals).items()}
+    scores = {"train/loss": sum(shares.values())}
+    if len(shares) > 1:
+        scores |= {f"train/{name}": value for name, value in shares.items()}
+    if not math.isfinite(scores["train/loss"]):
+        raise UserError(
+            f"the loss became {scores['train/loss']} in epoch {state.epoch + 1}: lower optimizer.lr, set "
+            "trainer.clip_grad_norm, or use trainer.precision=32"
+        )
+    iou = scores_from_counts(counts.cpu().numpy(), data.outputs)["iou/mean"]
+    return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
+
+
+def _judge(
+    parts: Parts,
+    state: State,
+    settings: Settings,
+    scores: dict[str, float],
+    save_best: Callable[[State, dict[str, float]], None],
+    world: World,
+) -> None:
+    if settings.monitor not in scores:
+        raise UserError(
+            f"checkpoint.monitor={settings.monitor}: no such validation score; there are {', '.join(scores)}"
+        )
+    score = scores[settings.monitor]
+    if score > state.best or (state.best_epoch == 0 and math.isnan(score)):
+        state.best, state.best_epoch, state.stale = (score if score == score else -math.inf), state.epoch, 0
+        if world.main:
+            save_best(state, scores)
+    else:
+        state.stale += 1
+    parts.schedule.observe(score)
+
+
+def _postfix(state: State, data: TrainingSet, pace: float) -> str:
+    numerators, totals, counts = (state.sums[k] for k in ("numerators", "totals", "counts"))
+    loss = float((numerators / totals.clamp_min(1e-12)).sum())
+    iou = scores_from_counts(counts.cpu().numpy(), data.outputs)["iou/mean"]
+    return f"loss {loss:.3f}, IoU {iou:.3f}, {pace:.1f} images/s"
+
+
+def _line(state: State, settings: Settings, scores: dict[str, float], seconds: float) -> str:
+    text = f"epoch {state.epoch}/{settings.epochs}  step {state.update}  loss {scores['train/loss']:.4f}"
+    name = f"val/{settings.monitor}"
+    if name in scores:
+        star = " *" if state.best_epoch == state.epoch else ""
+        text += f"  val {settings.monitor} {scores[name]:.4f}{star}"
+    left = seconds * (settings.epochs - state.epoch)
+    return f"{text}  {scores['train/images_per_second']:.1f} images/s  {seconds:.0f} s, {_minutes(left)} left"
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def state_to_dict(state: State) -> dict[str, Any]:
+    """Plain types and tensors."""
+    return asdict(state)
+
+
+__all__ = ["Parts", "Settings", "State", "Stopped", "epoch_lengths", "fit", "state_to_dict", "update"]

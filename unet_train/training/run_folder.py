@@ -1,0 +1,129 @@
+"""The run folder: claimed once, a metrics row per epoch, TensorBoard with the same names and numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_train.errors import UserError
+from unet_train.reporting.tensorboard import ScalarWriter
+
+LOGGER = logging.getLogger("unet_train")
+
+
+def log_to(folder: Path | None) -> None:
+    """Say everything on the terminal and, where there is a run folder, in its train.log."""
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+        handler.close()
+    plain = logging.Formatter("%(message)s")
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(plain)
+    LOGGER.addHandler(screen)
+    if folder is not None:
+        file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        LOGGER.addHandler(file)
+
+
+def claim(folder: Path, config_yaml: str) -> None:
+    """Make `folder` this run's own by writing its config.yaml, which must not exist yet.
+
+    Raises
+    ------
+    UserError
+        If the folder holds a run already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(folder / "config.yaml", "x", encoding="utf-8") as file:
+            file.write(config_yaml)
+    except FileExistsError:
+        raise UserError(
+            f"{folder} holds a run already: go on with it by resume={folder}, or name another hydra.run.dir"
+        ) from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN becomes null."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class History:
+    """metrics.csv and TensorBoard, written together so that they cannot differ.
+
+    Parameters
+    ----------
+    folder : Path or None
+        The run folder; None writes nothing (processes other than the first).
+    epochs_done, step : int
+        Where a resumed run stands: later rows and scalars, of work that was lost, are dropped.
+    """
+
+    def __init__(self, folder: Path | None, epochs_done: int = 0, step: int = 0):
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.writer: ScalarWriter | None = None
+        if folder is None:
+            return
+        self.path = folder / "metrics.csv"
+        if self.path.exists():
+            with open(self.path, newline="", encoding="utf-8") as file:
+                rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if row["epoch"] <= epochs_done]
+            self._write()
+        self.writer = ScalarWriter(folder / "tensorboard", purge_step=step + 1 if step else None)
+
+    def add(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
+        """One row: `epoch` (from 1), `step` (updates so far) and the scores by their TensorBoard names."""
+        if self.folder is None or self.writer is None:
+            return
+        self.rows.append({"epoch": epoch, "step": step, **scores})
+        self._write()
+        self.writer.scalars({name: value for name, value in scores.items() if math.isfinite(value)}, step)
+
+    def picture(self, name: str, image: np.ndarray, step: int) -> None:
+        """An H×W×3 uint8 picture for TensorBoard."""
+        if self.writer is not None:
+            self.writer.image(name, image, step)
+
+    def _write(self) -> None:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        temporary = self.path.with_name(".metrics.csv.part")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for row in self.rows:
+                values = [row.get(name, math.nan) for name in names]
+                writer.writerow(["" if math.isnan(v) else f"{v:.10g}" for v in values])
+        os.replace(temporary, self.path)
+
+    def close(self) -> None:
+        """Flush and close TensorBoard's file."""
+        if self.writer is not None:
+            self.writer.close()
