@@ -16,9 +16,30 @@ def _classic() -> type[nn.Module]:
     return ClassicEncoder
 
 
+def _resnet() -> type[nn.Module]:
+    from unet_train.models.encoders.resnet import ResNetEncoder
+
+    return ResNetEncoder
+
+
+def _efficientnet() -> type[nn.Module]:
+    from unet_train.models.encoders.efficientnet import EfficientNetEncoder
+
+    return EfficientNetEncoder
+
+
+def _timm() -> type[nn.Module]:
+    from unet_train.models.encoders.timm import TimmEncoder
+
+    return TimmEncoder
+
+
 # Each entry imports its file only when it is chosen: the classic net must not need torchvision or timm.
 ENCODERS: dict[str, Callable[[], type[nn.Module]]] = {
     "unet": _classic,
+    "resnet": _resnet,
+    "efficientnet": _efficientnet,
+    "timm": _timm,
 }
 
 
