@@ -1,0 +1,103 @@
+"""The drawn data set: nothing on disk, every image a function of the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unet_train.data.demo import draw_demo_image
+from unet_train.data.records import Record, Truth
+from unet_train.errors import UserError
+
+
+class DemoSource:
+    """Cell-like images drawn when they are read (about 15 ms for 256²), with exact instance masks.
+
+    Parameters
+    ----------
+    images : int
+        Number of images of group ``01``, to train and validate on.
+    test_images : int
+        Number of images of group ``02``, part ``test``.
+    size : int or pair of int
+        Height and width in pixels, at least 32.
+    seed : int
+        Of the drawing; other seeds give other pictures of the same kind.
+    classes : sequence of str
+        Names of background and cell.
+
+    Raises
+    ------
+    UserError
+        Numbers that make no data set.
+    """
+
+    def __init__(
+        self,
+        images: int = 24,
+        test_images: int = 8,
+        size: int | Sequence[int] = 256,
+        seed: int = 0,
+        classes: Sequence[str] = ("background", "cell"),
+        name: str = "demo",
+    ):
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 32:
+            raise UserError(f"dataset.size={size}: demo images are at least 32 pixels high and wide")
+        if images < 1 or test_images < 0 or seed < 0:
+            raise UserError(
+                f"dataset.images={images}, dataset.test_images={test_images}, dataset.seed={seed}: "
+                "at least one image is needed, and nothing negative"
+            )
+        if len(classes) != 2:
+            raise UserError(f"dataset.classes={list(classes)}: the demo has two, background and cell")
+        self.name = name
+        self.notes: list[str] = []
+        self.size = (int(height), int(width))
+        self.seed = seed
+        self._counts = {"01": images, "02": test_images}
+        self._classes = tuple(classes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Background and cell."""
+        return self._classes
+
+    @property
+    def channels(self) -> int:
+        """Grey: 1."""
+        return 1
+
+    @property
+    def margin(self) -> int:
+        """Everything is annotated: 0."""
+        return 0
+
+    def records(self) -> list[Record]:
+        """``01/000`` … for training, ``02/000`` … as the test part."""
+        return [
+            Record(
+                key=f"{group}/{order:03d}",
+                image=f"<{self.name} {group}/{order:03d}>",
+                group=group,
+                order=order,
+                part="test" if group == "02" else None,
+            )
+            for group, count in self._counts.items()
+            for order in range(count)
+        ]
+
+    def _draw(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
+        # Even indices train, odd ones test: more images of one group never change those of the other.
+        index = 2 * record.order + (record.group == "02")
+        return draw_demo_image(self.seed, index, self.size)
+
+    def read_image(self, record: Record) -> np.ndarray:
+        """H×W×1 uint8."""
+        return self._draw(record)[0][..., None]
+
+    def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
+        """Exact classes and instances; every cell is its own marker."""
+        instances = self._draw(record)[1]
+        return Truth((instances > 0).astype(np.uint8), instances, instances.copy())
