@@ -123,8 +123,7 @@ def _edges(instances: np.ndarray) -> np.ndarray:
 
 def _photograph(rng: np.random.Generator, instances: np.ndarray) -> np.ndarray:
     """Turn a label map into a grey picture."""
-    size = instances.shape
-    height, width = size
+    height, width = size = instances.shape
     inside = instances > 0
     distance = cv2.distanceTransform((~_edges(instances)).astype(np.uint8), cv2.DIST_L2, 3)
 
@@ -140,7 +139,7 @@ def _photograph(rng: np.random.Generator, instances: np.ndarray) -> np.ndarray:
     count = int(instances.max())
     greys = np.concatenate([[0], rng.normal(2, 5, count)]).astype(np.float32)
     grains = 9 * _smooth_noise(rng, size, 3.0) + 6 * _smooth_noise(rng, size, 7.0)
-    nuclei = np.zeros(size, np.float32)
+    nuclei: np.ndarray = np.zeros(size, np.float32)
     for label, box in enumerate(ndimage.find_objects(instances), start=1):
         depth = np.where(instances[box] == label, distance[box], 0)
         row, column = divmod(int(depth.argmax()), depth.shape[1])
@@ -155,9 +154,8 @@ def _photograph(rng: np.random.Generator, instances: np.ndarray) -> np.ndarray:
     picture += np.where(inside, body + rim, 2.5 * _smooth_noise(rng, size, 9.0) + halo)
 
     _scatter_debris(rng, picture, inside)
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.7)
-    picture += np.float32(rng.uniform(4, 7)) * rng.standard_normal(size, dtype=np.float32)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    noise = rng.uniform(4, 7) * rng.standard_normal(size, dtype=np.float32)
+    return np.clip(cv2.GaussianBlur(picture, (0, 0), 0.7) + noise, 0, 255).astype(np.uint8)
 
 
 def _scatter_debris(rng: np.random.Generator, picture: np.ndarray, inside: np.ndarray) -> None:
