@@ -5,9 +5,13 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 TRUTH_COLOUR = (255, 176, 0)
 """Amber. With `PREDICTION_COLOUR` told apart also by people who cannot tell red from green."""
@@ -15,14 +19,14 @@ TRUTH_COLOUR = (255, 176, 0)
 PREDICTION_COLOUR = (0, 170, 255)
 """Sky blue."""
 
-BOTH_COLOUR = (255, 255, 255)
-"""Where the two outlines coincide."""
+BOTH_COLOUR = (255, 60, 200)
+"""Pink, where the two outlines coincide (white would drown in bright cells)."""
 
 UNKNOWN_SHADE = 0.45
 """Brightness factor of pixels whose truth is not known."""
 
 SHORT_SIDE, LONG_SIDE = 384, 1536
-"""Images are enlarged (by whole numbers) towards the one and reduced to the other, so that outlines are seen."""
+"""Images are enlarged (by whole numbers) towards the one and reduced to the other: outlines must be seen."""
 
 Colour = tuple[int, int, int]
 
@@ -54,7 +58,7 @@ def overlay(
         Value of `truth` that means "unknown": shaded, and without outlines of its own.
         Give None for object maps, where 255 is an object.
     truth_colour, prediction_colour : tuple of int
-        RGB; where the two coincide the outline is white.
+        RGB; where the two coincide the outline is pink.
     short_side, long_side : int
         The picture is enlarged by the largest whole number that keeps its longer side within `long_side` and
         is needed to bring the shorter side to `short_side`; a larger one is reduced to `long_side`.
@@ -78,8 +82,8 @@ def overlay(
             raise ValueError(f"{name} is {labels.shape}, the image {size}")
     unknown = truth == ignore if truth is not None and ignore is not None else None
     target = picture_size(size, short_side, long_side)
-    # A reduced picture gets its outlines after the reduction, an enlarged one on the enlarged maps: either way
-    # they are one picture pixel wide on each side of the border and never vanish between pixels.
+    # A reduced picture gets its outlines after the reduction, an enlarged one on the enlarged maps: either
+    # way they are one picture pixel wide on each side of the border and never vanish between pixels.
     picture = cv2.resize(
         picture,
         target[::-1],
@@ -90,8 +94,11 @@ def overlay(
         picture[shade] = (picture[shade] * UNKNOWN_SHADE).astype(np.uint8)
     else:
         unknown = None
-    true_line = None if truth is None else _outlines(_resize_labels(truth, target), ignore)
-    predicted_line = None if prediction is None else _outlines(_resize_labels(prediction, target), None)
+    thick = 1 if max(target) < 800 else 2
+    true_line = None if truth is None else _outlines(_resize_labels(truth, target), ignore, thick)
+    predicted_line = (
+        None if prediction is None else _outlines(_resize_labels(prediction, target), None, thick)
+    )
     if true_line is not None:
         picture[true_line] = truth_colour
     if predicted_line is not None:
@@ -148,7 +155,7 @@ def displayable(image: np.ndarray) -> np.ndarray:
 
 
 def class_picture(classes: np.ndarray, count: int | None = None, *, ignore: int | None = 255) -> np.ndarray:
-    """A class map as a viewable picture: grey levels where there are two classes, colours where there are more.
+    """A class map as a viewable picture: black and white for two classes, colours for more.
 
     Parameters
     ----------
@@ -288,19 +295,19 @@ def add_legend(
     return np.concatenate([padded, np.asarray(strip)])
 
 
-def _shorten(text: str, room: float, font: object) -> str:
+def _shorten(text: str, room: float, font: FreeTypeFont) -> str:
     """The text, with its middle replaced by "…" until it fits."""
     text = " ".join(text.split())
     keep = len(text)
     shown = text
-    while keep > 2 and font.getlength(shown) > room:  # type: ignore[attr-defined]
+    while keep > 2 and font.getlength(shown) > room:
         keep -= 1
         shown = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
     return shown
 
 
 @cache
-def _font(height: int) -> object:
+def _font(height: int) -> FreeTypeFont:
     # The font that comes with matplotlib: it has the letters of most languages, and is there on every system.
     import matplotlib
     from PIL import ImageFont
@@ -324,7 +331,7 @@ def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return labels[rows[:, None], columns[None]]
 
 
-def _outlines(labels: np.ndarray, ignore: int | None) -> np.ndarray:
+def _outlines(labels: np.ndarray, ignore: int | None, thick: int = 1) -> np.ndarray:
     """Pixels of a labelled region (not 0) that touch another value; the image's own edge is no border."""
     line = np.zeros(labels.shape, bool)
     for axis in (0, 1):
@@ -337,4 +344,6 @@ def _outlines(labels: np.ndarray, ignore: int | None) -> np.ndarray:
         there = line[1:] if axis == 0 else line[:, 1:]
         here |= differ & (first != 0)
         there |= differ & (second != 0)
+    if thick > 1:
+        line = cv2.dilate(line.astype(np.uint8), np.ones((thick, thick), np.uint8)) > 0
     return line

@@ -45,6 +45,7 @@ def confusion_matrix_picture(
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     side = max(4.0, 1.5 + 1.1 * k)
     figure = Figure(figsize=(side + 1.2, side), dpi=110, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr,call-arg]
     axes = figure.add_subplot()
     axes.set_facecolor("0.85")  # a class that never occurs has a grey row
     drawn = axes.imshow(np.ma.masked_invalid(shares), vmin=0, vmax=1, cmap="Blues")

@@ -57,7 +57,11 @@ def format_table(
             lines.append(rule)
         lines.append(_line(row, widths))
     shown = {f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, *SUMMARIES)}
-    rest = [(key, value) for key, value in values.items() if key not in shown and _is_number(value)]
+    rest = [
+        (key, value)
+        for key, value in values.items()
+        if key not in shown and _is_number(value) and not math.isnan(value)
+    ]
     if rest:
         lines.append(rule)
         wide = max(len(key) for key, _ in rest)

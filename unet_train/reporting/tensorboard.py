@@ -43,8 +43,9 @@ class ScalarWriter:
         """
         for name, value in values.items():
             if value is not None and not math.isnan(value):
-                # In double precision the file holds the very number of metrics.csv; the classic form is float32.
-                self._writer.add_scalar(name, float(value), step, new_style=True, double_precision=True)
+                # float32 in the file. The newer form keeps double precision, but TensorBoard's own reader
+                # (EventAccumulator.Scalars) and the tools built on it do not find scalars in it.
+                self._writer.add_scalar(name, float(value), step)
 
     def image(self, name: str, picture: np.ndarray, step: int) -> None:
         """Write one picture, H×W×3 uint8.

@@ -1,0 +1,38 @@
+"""Diagrams are pictures with the right content, and leave no figure behind."""
+
+import numpy as np
+import pytest
+
+from unet_train.reporting.plots import confusion_matrix_picture, curves
+
+
+def test_confusion_matrix_is_normalised_per_true_class():
+    # Rows of very different size: after normalisation both diagonals are equally dark.
+    counts = np.array([[900000, 0], [0, 9]])
+    picture = confusion_matrix_picture(counts, ["background", "Zelle"], title="test")
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+    colours, n = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+    dark = (8, 48, 107)  # the darkest of "Blues": share 1
+    counted = {tuple(c): k for c, k in zip(colours.tolist(), n.tolist(), strict=True)}
+    light = (247, 251, 255)  # share 0
+    assert counted[dark] == pytest.approx(counted[light], rel=0.1)
+
+
+def test_absent_class_and_many_classes_are_drawn():
+    assert confusion_matrix_picture(np.array([[5, 1], [0, 0]]), ["a", "b"]).size
+    assert confusion_matrix_picture(np.eye(15, dtype=int), [f"class {i}" for i in range(15)]).size
+    with pytest.raises(ValueError, match="do not fit"):
+        confusion_matrix_picture(np.eye(3, dtype=int), ["a"])
+
+
+def test_curves_leave_no_figure_open():
+    import matplotlib.pyplot
+
+    picture = curves(
+        {"iou": [(0, 0.1), (1, float("nan")), (2, 0.5)], "none": []}, y_range=(0, 1), title="run"
+    )
+    assert picture.shape[2] == 3
+    assert picture.std() > 5
+    assert matplotlib.pyplot.get_fignums() == []
