@@ -1,0 +1,91 @@
+"""Optimizers by name, with weight decay where it belongs: on the weights, not on norms and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from unet_train.errors import UserError
+
+KINDS = ("adamw", "sgd", "adam")
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split a model's trainable parameters into those that decay and those that are spared.
+
+    Spared are vectors and scalars: the biases, and the scales and shifts of every norm layer. (A norm layer
+    has no other parameters, so the shape is enough, and norms of other libraries are covered as well.)
+
+    Parameters
+    ----------
+    model : nn.Module
+        Frozen parameters (``requires_grad`` False) are left out.
+    weight_decay : float
+        For the first group; the second gets 0.
+
+    Returns
+    -------
+    list of dict
+        Parameter groups, empty ones left out, each with a ``name``: ``decay`` or ``no_decay``.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"name": "decay", "params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"name": "no_decay", "params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(
+    model: nn.Module,
+    kind: str,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    betas: Sequence[float] = (0.9, 0.999),
+    momentum: float = 0.9,
+    nesterov: bool = False,
+) -> torch.optim.Optimizer:
+    """Build an optimizer over `decay_groups`.
+
+    Each parameter group keeps its highest rate as ``base_lr``; the loop sets ``lr`` to it times the factor of
+    the schedule.
+
+    Parameters
+    ----------
+    kind : str
+        ``adamw`` (decoupled decay), ``adam`` or ``sgd`` (both: L2).
+    lr : float
+        The highest learning rate.
+    betas : two floats
+        For adamw and adam.
+    momentum, nesterov
+        For sgd.
+
+    Raises
+    ------
+    UserError
+        For an unknown kind or a value out of its range; names the key.
+    """
+    if not lr > 0:
+        raise UserError(f"optimizer.lr={lr} must be > 0")
+    if not weight_decay >= 0:
+        raise UserError(f"optimizer.weight_decay={weight_decay} must be ≥ 0")
+    groups = [{**group, "base_lr": lr} for group in decay_groups(model, weight_decay)]
+    if not groups:
+        raise UserError("nothing to train: all parameters of the model are frozen")
+    if kind == "sgd":
+        if not 0 <= momentum < 1:
+            raise UserError(f"optimizer.momentum={momentum} must be in [0, 1)")
+        if nesterov and momentum == 0:
+            raise UserError("optimizer.nesterov=true needs optimizer.momentum > 0")
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    if kind not in KINDS:
+        raise UserError(f"optimizer.kind={kind} is unknown; choose from {', '.join(KINDS)}")
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise UserError(f"optimizer.betas={list(betas)} must be two numbers in [0, 1)")
+    optimizer = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return optimizer(groups, lr=lr, betas=(float(betas[0]), float(betas[1])))
