@@ -16,10 +16,10 @@ object is outlined:
   number where there is one, else a disc;
 * boxes the configuration names, for copies without markers.
 
-Silver labels are treated alike. In DIC-C2DH-HeLa the silver truth follows gold's rule for the margin: none
-of its 2,092 objects lies wholly in the border of 50 pixels, though cells are visible there, and it covers
-the same share of that border as gold does (measured on the 18 gold frames, 01/067 aside: 0.20 to 0.21 in 01,
-0.30 to 0.31 in 02). 58 tracked cells have no silver outline; a disc around their marker is ignored.
+Silver labels are treated alike. In DIC-C2DH-HeLa the silver truth follows gold's rule for the margin: none of
+its 2,092 objects lies wholly in the border of 50 pixels, though cells are visible there, and in the gold
+frames that outline every cell it covers the same share of that border as gold does, to 0.01. 58 tracked
+cells have no silver outline; a disc around their marker is ignored.
 """
 
 from __future__ import annotations

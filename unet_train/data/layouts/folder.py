@@ -1,0 +1,518 @@
+"""Any folder of images and masks: pairs by file name, classes by the masks' pixel values.
+
+::
+
+    root/images/a.png   root/masks/a.png              or: root/train/images/…  root/train/masks/…
+    root/images/s/b.tif root/masks/s/b.tif                root/val/images/…, root/test/images/…
+
+An image and its mask have the same name without its ending (`suffix` may follow it in the mask's), in the
+same sub-folder. Where two images differ only in the ending, their masks must carry it too.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unet_train.data.images import image_size, list_images, read_image, read_labels
+from unet_train.data.layouts.common import existing_root, read_sized_labels
+from unet_train.data.records import IGNORE, Record, Truth
+from unet_train.errors import UserError
+
+PARTS = ("train", "val", "test")
+_MOST_CLASSES = 32  # more distinct values in undeclared masks are grey levels or object numbers, not classes
+_SAMPLED_MASKS = 256
+_SAMPLED_PIXELS = 100_000_000  # about a second of reading
+
+
+class FolderSource:
+    """Images with one mask each.
+
+    Parameters
+    ----------
+    root : path
+        Folder that holds `images` and `masks`, or ``train`` (and ``val``, ``test``) with both inside.
+    images, masks : str
+        Names of the two folders; they may be the same one where `suffix` tells masks from images.
+    suffix : str
+        What a mask's name has after the image's: ``"_mask"`` pairs ``a.png`` with ``a_mask.png``.
+    classes : sequence of str, optional
+        Class names, the first the background. None: named after what is found.
+    values : mapping of int to int, optional
+        Pixel value → class id. None: discovered, see `discover_values`.
+    ignore_value : int, optional
+        Pixel value that counts in no loss and no metric.
+    channels : int, optional
+        Channels of the images. None: those of the first image.
+    group_regex : str, optional
+        Its first group, searched in the key, names what a split must not tear apart.
+    group_csv : path, optional
+        The same from a table with the columns ``file`` (key, relative path or name) and ``group``; a
+        relative path is looked for in the root too.
+    intensity_range : (float, float), optional
+        As in `read_image`.
+    name : str
+        Name of the data set, for messages.
+
+    Raises
+    ------
+    UserError
+        No such folders, no pairs, masks whose values cannot be classes, groups that miss a file. Single
+        images without a mask are no error here but in `layout_problems`, which the data check lists with all
+        others.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        images: str = "images",
+        masks: str = "masks",
+        suffix: str = "",
+        classes: Sequence[str] | None = None,
+        values: Mapping[int, int] | None = None,
+        ignore_value: int | None = None,
+        channels: int | None = None,
+        group_regex: str | None = None,
+        group_csv: str | Path | None = None,
+        intensity_range: tuple[float, float] | None = None,
+        name: str = "folder",
+    ) -> None:
+        if group_regex is not None and group_csv is not None:
+            raise UserError("dataset.group_regex and dataset.group_csv: give one of the two, not both")
+        if images == masks and not suffix:
+            raise UserError(
+                "dataset.suffix: images and masks in one folder need a suffix that tells masks apart"
+            )
+        self.name = name
+        self.notes: list[str] = []
+        self._images, self._masks, self._suffix = images, masks, suffix
+        self._range = intensity_range
+        self._declared_channels = channels
+        self._channels = channels
+        self._ignore = ignore_value
+        self._problems: list[tuple[str, str]] = []
+        self._root = existing_root(root, f"set dataset.root to the folder that holds {images}/ and {masks}/")
+        self._records = _with_groups(self._list(), self._groups(group_regex, group_csv))
+        self._values, self._classes = self._find_values(classes, values)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; the index is the class id."""
+        return self._classes
+
+    @property
+    def values(self) -> dict[int, int]:
+        """Pixel value → class id, as declared or discovered."""
+        return dict(self._values)
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels: declared, or the first image's."""
+        if self._channels is None:
+            self._channels = image_size(self._records[0].image)[2]
+        return self._channels
+
+    @property
+    def margin(self) -> int:
+        """0: the whole image is annotated."""
+        return 0
+
+    def records(self) -> list[Record]:
+        """All pairs in natural order of their keys; the key is the relative path without its ending."""
+        return list(self._records)
+
+    def layout_problems(self) -> list[tuple[str, str]]:
+        """(path, what) of every image without a mask and every mask without an image."""
+        return list(self._problems)
+
+    def read_image(self, record: Record) -> np.ndarray:
+        """H×W×C, uint8 or float32 in [0, 1]."""
+        return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
+
+    def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
+        """Class map of one image; there is one truth, for training and scoring.
+
+        Raises
+        ------
+        UserError
+            Another size than the image, or a pixel value that is no class, with the file and the values.
+        """
+        path = record.labels["mask"]
+        labels = read_sized_labels(path, record.image, self._declared_channels)
+        return Truth(classes=self._to_classes(path, labels))
+
+    def _to_classes(self, path: str, labels: np.ndarray) -> np.ndarray:
+        found = _distinct(labels)
+        allowed = set(self._values) | ({self._ignore} if self._ignore is not None else set())
+        unknown = [value for value in found if value not in allowed]
+        if unknown:
+            raise UserError(
+                f"{path}: pixel values {_list_values(unknown)} are no class (known: "
+                f"{_list_values(sorted(allowed))}); correct the mask, or declare dataset.values or "
+                "dataset.ignore_value"
+            )
+        classes = np.zeros(labels.shape, np.uint8)
+        for value in found:
+            if value == self._ignore:
+                classes[labels == value] = IGNORE
+            elif self._values[value]:
+                classes[labels == value] = self._values[value]
+        return classes
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    def _list(self) -> list[Record]:
+        plain = (self._root / self._images).is_dir()
+        parts = [part for part in PARTS if (self._root / part / self._images).is_dir()]
+        if plain and parts and self._images not in ("", "."):
+            self.notes.append(
+                f"{self._root} holds {self._images}/ and {parts[0]}/{self._images}/ too; the first is used"
+            )
+        records: list[Record] = []
+        if plain:
+            records = self._list_pairs(self._root, None)
+        elif parts:
+            for part in parts:
+                records += self._list_pairs(self._root / part, part)
+        else:
+            raise UserError(
+                f"dataset.root: {self._root} holds neither {self._images}/ nor train/{self._images}/; "
+                "name the folders with dataset.images and dataset.masks"
+            )
+        if not records:
+            example = f", for example {self._problems[0][0]}" if self._problems else ""
+            raise UserError(
+                f"dataset.root: no image in {self._root} has a mask of the same name"
+                f"{' + ' + repr(self._suffix) if self._suffix else ''}{example}; see dataset.images, "
+                "dataset.masks, dataset.suffix"
+            )
+        return records
+
+    def _list_pairs(self, root: Path, part: str | None) -> list[Record]:
+        image_root, mask_root = root / self._images, root / self._masks
+        if not mask_root.is_dir():
+            raise UserError(f"dataset.root: {mask_root} does not exist; name the folder with dataset.masks")
+        images = list_images(image_root, recursive=True)
+        if self._images == self._masks:
+            images = [path for path in images if not path.stem.endswith(self._suffix)]
+            masks = [
+                path for path in list_images(mask_root, recursive=True) if path.stem.endswith(self._suffix)
+            ]
+        else:
+            masks = list_images(mask_root, recursive=True)
+        by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in masks:
+            by_stem[path.relative_to(mask_root).with_suffix("").as_posix()].append(path)
+        stems = Counter(path.relative_to(image_root).with_suffix("").as_posix() for path in images)
+        used: set[Path] = set()
+        records = []
+        for path in images:
+            relative = path.relative_to(image_root)
+            stem = relative.with_suffix("").as_posix()
+            collides = stems[stem] > 1
+            candidates = by_stem.get(stem + self._suffix, [])
+            if collides or len(candidates) > 1:
+                same_ending = [mask for mask in candidates if mask.suffix == path.suffix]
+                if not same_ending and candidates:
+                    what = "images" if collides else "masks"
+                    self._problems.append(
+                        (str(path), f"several {what} have this name; give image and mask the same ending")
+                    )
+                    used.update(candidates)
+                    continue
+                candidates = same_ending
+            if not candidates:
+                wanted = (mask_root / (stem + self._suffix)).relative_to(self._root)
+                self._problems.append((str(path), f"has no mask (looked for {wanted} with any ending)"))
+                continue
+            used.add(candidates[0])
+            key = relative.as_posix() if collides else stem
+            records.append(
+                Record(
+                    key=f"{part}/{key}" if part else key,
+                    image=str(path),
+                    labels={"mask": str(candidates[0])},
+                    part=part,
+                )
+            )
+        for path in masks:
+            if path not in used:
+                self._problems.append((str(path), "is a mask without an image"))
+        return records
+
+    # --- groups ---------------------------------------------------------------------------------------------
+
+    def _groups(self, regex: str | None, table: str | Path | None) -> _Groups:
+        if regex is not None:
+            return _RegexGroups(regex)
+        if table is not None:
+            path = Path(table).expanduser()
+            inside = self._root / path
+            return _TableGroups(inside if not path.exists() and inside.exists() else path)
+        return _Groups()
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def _find_values(
+        self, classes: Sequence[str] | None, values: Mapping[int, int] | None
+    ) -> tuple[dict[int, int], tuple[str, ...]]:
+        names = tuple(str(name) for name in classes) if classes is not None else None
+        if names is not None and (len(names) < 2 or len(set(names)) < len(names)):
+            raise UserError("dataset.classes: give two or more different names, the background first")
+        if values is not None:
+            mapping = _declared_values(values, names)
+        else:
+            mapping, note = discover_values(
+                self._sampled_values(), classes=len(names) if names else None, ignore_value=self._ignore
+            )
+            if note:
+                self.notes.append(note)
+        if names is None:
+            count = max(mapping.values()) + 1
+            foreground = ["foreground"] if count == 2 else [f"class_{index}" for index in range(1, count)]
+            names = ("background", *foreground)
+        return mapping, names
+
+    def _sampled_values(self) -> Iterable[tuple[str, list[int]]]:
+        """Mask paths with their distinct values: all of them, of a large data set an evenly spread sample."""
+        count = min(len(self._records), _SAMPLED_MASKS)
+        pixels = 0
+        for index in _spread(len(self._records), count):
+            path = self._records[index].labels["mask"]
+            labels = read_labels(path)
+            yield path, _distinct(labels)
+            pixels += labels.size
+            if pixels > _SAMPLED_PIXELS:
+                return
+
+
+def discover_values(
+    masks: Iterable[tuple[str, Sequence[int]]], *, classes: int | None = None, ignore_value: int | None = None
+) -> tuple[dict[int, int], str]:
+    """Tell which pixel value is which class, from the values that occur.
+
+    In this order: values that are ids already (0, 1, 2, …; all below `classes`, or below 32) stay; {0, 255}
+    and any other *two* values become 0 and 1; as many values as classes are declared are taken in ascending
+    order. Everything else is refused: more values than classes, more than 32 distinct values (grey levels of
+    an anti-aliased or JPEG mask, object numbers), several values with gaps and no declaration.
+
+    Parameters
+    ----------
+    masks : iterable of (path, distinct values)
+        The masks looked at.
+    classes : int, optional
+        Number of classes declared.
+    ignore_value : int, optional
+        Value left out of all this.
+
+    Returns
+    -------
+    (dict, str)
+        Pixel value → class id, and a sentence for the user ("" where values stay as they are).
+
+    Raises
+    ------
+    UserError
+        Names the values and a file.
+    """
+    limit = classes or _MOST_CLASSES
+    first_file: dict[int, str] = {}
+    for path, values in masks:
+        for value in values:
+            first_file.setdefault(int(value), path)
+        own = [value for value in values if value != ignore_value]
+        if len(own) > limit:
+            raise _too_many(path, own, classes)
+    found = sorted(value for value in first_file if value != ignore_value)
+    if len(found) > limit:
+        raise _too_many(first_file[found[-1]], found, classes)
+    text = _list_values(found)
+    if found and found[0] < 0:
+        raise UserError(f"{first_file[found[0]]}: negative mask values ({text}); declare dataset.values")
+    if found and found[-1] < limit and (len(found) > 1 or classes is not None):
+        if classes is None and found[0] > 0:
+            return _in_order(found)
+        count = classes or found[-1] + 1
+        absent = sorted(set(range(count)) - set(found))
+        note = f"mask values are class ids; {_list_values(absent)} did not occur" if absent else ""
+        return {value: value for value in range(count)}, note
+    if len(found) < 2:
+        where = f" ({next(iter(first_file.values()))} and the others)" if first_file else ""
+        raise UserError(
+            f"the masks hold one value only, {text or 'none'}{where}: nothing to learn; "
+            "look at the masks, or declare dataset.values"
+        )
+    if found == [0, 255] and classes in (None, 2):
+        return {0: 0, 255: 1}, "mask values 0 and 255 are taken as classes 0 and 1"
+    if (classes is None and len(found) == 2) or len(found) == classes:
+        return _in_order(found)
+    if classes is not None:
+        raise UserError(
+            f"{first_file[found[-1]]}: mask values {text} are not the ids 0 to {classes - 1} of the classes; "
+            f"declare dataset.values={_example(found, classes)}"
+        )
+    if ignore_value is None and found[-1] == 255 and found[-2] < _MOST_CLASSES:
+        raise UserError(
+            f"{first_file[255]}: mask values {text}: is 255 a class or not annotated? Say "
+            f"dataset.ignore_value=255, or dataset.values={_example(found)}"
+        )
+    raise UserError(
+        f"{first_file[found[-1]]}: mask values {text} are neither class ids nor two values (anti-aliased "
+        f"or JPEG?); save class ids, or declare dataset.values={_example(found)}"
+    )
+
+
+def _in_order(found: Sequence[int]) -> tuple[dict[int, int], str]:
+    pairs = ", ".join(f"{value} is class {index}" for index, value in enumerate(found))
+    return {value: index for index, value in enumerate(found)}, f"mask values in ascending order: {pairs}"
+
+
+def _too_many(path: str, found: Sequence[int], classes: int | None) -> UserError:
+    limit = (
+        f"dataset.classes names {classes}"
+        if classes is not None
+        else f"at most {_MOST_CLASSES} can be classes"
+    )
+    return UserError(
+        f"{path}: {len(found)} mask values ({_list_values(found)}) where {limit}; anti-aliased or "
+        "JPEG masks and numbered objects are no classes: save class ids losslessly, or declare dataset.values"
+    )
+
+
+def _declared_values(values: Mapping[int, int], names: tuple[str, ...] | None) -> dict[int, int]:
+    try:
+        mapping = {int(value): int(index) for value, index in values.items()}
+    except (TypeError, ValueError):
+        raise UserError(
+            f"dataset.values: {values!r} does not map pixel values to class ids, as {{0: 0, 255: 1}} does"
+        ) from None
+    used = sorted(set(mapping.values()))
+    count = len(names) if names else (used[-1] + 1 if used else 0)
+    if not used or used[0] < 0 or used[-1] >= min(count, IGNORE) or count < 2:
+        raise UserError(
+            f"dataset.values: class ids {_list_values(used)} do not fit {count} classes (0 to {count - 1})"
+        )
+    return mapping
+
+
+def _distinct(labels: np.ndarray) -> list[int]:
+    if labels.dtype == np.int32:
+        return [int(value) for value in np.unique(labels)]
+    return [int(value) for value in np.flatnonzero(np.bincount(labels.ravel()))]
+
+
+def _list_values(values: Sequence[int]) -> str:
+    """``0, 3, 7, …, 255``: at most ten of them."""
+    texts = [str(value) for value in values]
+    return ", ".join(texts if len(texts) <= 10 else [*texts[:8], "…", texts[-1]])
+
+
+def _example(found: Sequence[int], classes: int | None = None) -> str:
+    ids = [str(index) if classes is None or index < classes else "?" for index in range(len(found))]
+    pairs = [f"{value}: {index}" for value, index in zip(found, ids, strict=True)]
+    return "{" + ", ".join(pairs[:6] + (["…"] if len(pairs) > 6 else [])) + "}"
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """`count` different indices evenly over ``range(length)``."""
+    return [int(index) for index in np.unique(np.linspace(0, length - 1, count).round().astype(int))]
+
+
+# --- what belongs together ----------------------------------------------------------------------------------
+
+
+class _Groups:
+    """Each file its own group."""
+
+    def group(self, record: Record) -> str | None:
+        return record.key
+
+    def fail(self, missing: Sequence[Record]) -> UserError:
+        raise NotImplementedError
+
+
+class _RegexGroups(_Groups):
+    def __init__(self, pattern: str) -> None:
+        try:
+            self._pattern = re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"dataset.group_regex={pattern}: no regular expression ({error})") from None
+        if self._pattern.groups < 1:
+            raise UserError(
+                f"dataset.group_regex={pattern}: needs brackets around the part that names the group"
+            )
+
+    def group(self, record: Record) -> str | None:
+        match = self._pattern.search(record.key)
+        return match[1] if match else None
+
+    def fail(self, missing: Sequence[Record]) -> UserError:
+        return UserError(
+            f"dataset.group_regex={self._pattern.pattern}: matches nothing in {len(missing)} keys, "
+            f"for example {missing[0].key!r}"
+        )
+
+
+class _TableGroups(_Groups):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                columns = reader.fieldnames or []
+                if "file" not in columns or "group" not in columns:
+                    raise UserError(
+                        f"dataset.group_csv: {path} needs the columns file and group, not {columns}"
+                    )
+                rows = [
+                    (row["file"].strip(), row["group"].strip())
+                    for row in reader
+                    if row["file"] and row["group"]
+                ]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"dataset.group_csv: {path} cannot be read ({error})") from None
+        self._table: dict[str, str] = {}
+        for file_name, group in rows:
+            if self._table.setdefault(file_name, group) != group:
+                raise UserError(f"dataset.group_csv: {path} puts {file_name!r} into two groups")
+
+    def group(self, record: Record) -> str | None:
+        image = Path(record.image)
+        for name in (record.key, record.key + image.suffix, image.name, image.stem):
+            if name in self._table:
+                return self._table[name]
+        return None
+
+    def fail(self, missing: Sequence[Record]) -> UserError:
+        names = ", ".join(Path(record.image).name for record in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        return UserError(f"dataset.group_csv: {self._path} has no row for {names}{more}")
+
+
+def _with_groups(records: list[Record], groups: _Groups) -> list[Record]:
+    """The records with group and position within it."""
+    found = [(record, groups.group(record)) for record in records]
+    missing = [record for record, group in found if not group]
+    if missing:
+        raise groups.fail(missing)
+    position: Counter[str] = Counter()
+    result = []
+    for record, group in found:
+        result.append(
+            Record(
+                key=record.key,
+                image=record.image,
+                labels=record.labels,
+                group=str(group),
+                order=position[str(group)],
+                part=record.part,
+            )
+        )
+        position[str(group)] += 1
+    return result
