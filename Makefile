@@ -1,0 +1,45 @@
+# Short names for what is done often. `make help` lists them; everything works by hand too (README).
+#
+# VENV=DIR      use or make another environment than .venv
+# PYTHON=…      the Python (3.11 to 3.13) that a new environment is made from
+# ARGS="-k …"   further arguments for pytest
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+
+# Windows keeps an environment's programs elsewhere.
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint gpu-check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## make .venv if it is missing and install into it, again when pyproject.toml has changed
+	@sh scripts/setup.sh "$(VENV)" "$(PYTHON)"
+
+demo: setup ## train on drawn cells and evaluate: table, pictures, curves
+	@run=runs/demo/$$(date +%Y-%m-%d_%H-%M-%S) && \
+	"$(BIN)/unet-train" experiment=demo hydra.run.dir="$$run" && \
+	"$(BIN)/unet-eval" ckpt="$$run/best.pt" && \
+	echo && echo "Curves and pictures: $(BIN)/tensorboard --logdir $$run/tensorboard"
+
+# One thread per process: tests that start processes would otherwise fight for the cores. A test that hangs for five
+# minutes ends the run with the stacks of all threads.
+test: setup ## run all tests
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest \
+		-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true $(ARGS)
+
+lint: setup ## check style, formatting and types
+	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check . && "$(BIN)/python" -m mypy
+
+# With PYTHON=… it runs in that Python as it is, for machines with a GPU and without a network.
+gpu-check: $(if $(PYTHON),,setup) ## on a CUDA machine: the gpu tests, then the recipes' first epochs in each precision
+	@py="$(if $(PYTHON),$(PYTHON),$(BIN)/python)" && \
+	"$$py" -m pytest -m gpu $(ARGS) && "$$py" scripts/gpu_check.py
+
+clean: ## remove caches and builds; leaves .venv, data and runs alone
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find unet_train tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
