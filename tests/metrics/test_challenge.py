@@ -66,6 +66,7 @@ def test_nothing_to_find_and_nothing_found():
     assert ChallengeCounts().scores() == {}
     full = np.ones((4, 5), np.uint8)  # not one pixel of background
     assert seg_sum(full, full) == (1.0, 1)
+    assert seg_sum(full > 0, full > 0) == (1.0, 1)
 
 
 def test_the_mean_runs_over_all_objects_not_over_frames():

@@ -254,6 +254,7 @@ def _compact(labels: np.ndarray) -> tuple[np.ndarray, int]:
         raise ValueError(f"labels must be whole numbers, not {labels.dtype}")
     if labels.size and labels.min() < 0:
         raise ValueError("labels must not be negative")
+    labels = labels.astype(np.uint8) if labels.dtype == bool else labels
     largest = int(labels.max(initial=0))
     if largest > 1 << 24:  # too sparse for a table
         ids, inverse = np.unique(labels, return_inverse=True)

@@ -1,0 +1,163 @@
+"""Objects from drawn maps whose right answer is known, and the search for their thresholds."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule, objects_from_maps, split_at_necks, tune
+from unet_train.metrics.challenge import drop_outside_field, scorer, seg_sum
+
+
+def discs(size, *circles):
+    """Instance map of discs (row, column, radius); later ones cover earlier ones."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    labels = np.zeros(size, np.int32)
+    for i, (r, c, radius) in enumerate(circles, start=1):
+        labels[(rows - r) ** 2 + (columns - c) ** 2 <= radius**2] = i
+    return labels
+
+
+def maps_of(labels, rim=2):
+    """Foreground and seed maps as a good network would give them: 0.97 inside, seeds low in a rim."""
+    foreground = np.where(labels > 0, 0.97, 0.02).astype(np.float32)
+    inner = np.zeros(labels.shape, bool)
+    for i in range(1, labels.max() + 1):
+        inner |= ndimage.binary_erosion(labels == i, iterations=rim) if rim else labels == i
+    return foreground, np.where(inner, 0.97, 0.05).astype(np.float32)
+
+
+def same(found, truth):
+    """Every true object found exactly, and nothing else."""
+    total, n = seg_sum(found, truth)
+    return total == n and found.max() == n
+
+
+TOUCHING = discs((60, 90), (30, 25, 18), (30, 60, 18), (8, 80, 6))
+
+
+def test_touching_objects_are_told_apart_by_their_seeds():
+    foreground, seeds = maps_of(TOUCHING)
+    assert ndimage.label(foreground > 0.5)[1] == 2, "as one component two of them would be one object"
+    found = objects_from_maps(foreground, seeds)
+    assert found.dtype == np.int32
+    assert sorted(np.unique(found)) == [0, 1, 2, 3]
+    total, n = seg_sum(found, TOUCHING)
+    assert total / n > 0.98
+
+
+def test_foreground_without_a_seed_is_no_object_and_nothing_gives_nothing():
+    foreground, seeds = maps_of(TOUCHING)
+    seeds[:, 70:] = 0.3
+    assert objects_from_maps(foreground, seeds).max() == 2
+    assert not objects_from_maps(foreground * 0, seeds).any()
+    assert not objects_from_maps(foreground, seeds * 0).any()
+
+
+def test_small_seeds_small_objects_and_holes():
+    foreground, seeds = maps_of(TOUCHING)
+    seeds[30, 34:42] = 0.2
+    seeds[30, 36:39] = 0.97  # a speck
+    specks = objects_from_maps(foreground, seeds, ObjectRule(min_seed=1, min_size=0))
+    assert specks.max() >= 3
+    assert objects_from_maps(foreground, seeds, ObjectRule(min_seed=10, min_size=0)).max() == 3
+    assert objects_from_maps(foreground, seeds, ObjectRule(min_size=200)).max() == 2, (
+        "the disc of radius 6 goes"
+    )
+    foreground, seeds = maps_of(TOUCHING)
+    foreground[28:32, 20:24] = seeds[28:32, 20:24] = 0.1
+    filled = objects_from_maps(foreground, seeds)
+    assert filled[30, 22] == filled[30, 12] > 0
+    assert objects_from_maps(foreground, seeds, ObjectRule(fill_holes=False))[30, 22] == 0
+
+
+def test_a_hole_that_holds_another_object_stays_its_own():
+    labels = discs((60, 60), (30, 30, 25), (30, 30, 10))
+    found = objects_from_maps(*maps_of(labels))
+    assert same(found > 0, labels > 0)
+    assert found[30, 30] != found[30, 10] > 0
+
+
+def test_necks_are_cut_and_round_or_long_objects_are_not():
+    pair = (discs((60, 90), (30, 25, 16), (30, 52, 16)) > 0).astype(np.int32)
+    parts = split_at_necks(pair, 0.25)
+    assert parts.max() == 2
+    assert abs(int((parts == 1).sum()) - int((parts == 2).sum())) < 30
+    assert ((parts > 0) == (pair > 0)).all()
+    disc = discs((60, 90), (30, 25, 16))
+    rod = np.zeros((60, 90), np.int32)
+    rod[20:34, 5:80] = 1
+    bumpy = rod.copy()
+    bumpy[19, 10:70:7] = 1
+    edge = np.zeros((60, 90), np.int32)
+    edge[0:6, 10:60] = 1  # cut off by the image, where it is not narrow
+    for single in (disc, rod, bumpy, edge, np.ones((5, 5), np.int32)):
+        assert split_at_necks(single, 0.25).max() == 1
+    # Through the rule, for a network that saw no border between the two.
+    foreground, seeds = maps_of(pair)
+    assert objects_from_maps(foreground, seeds).max() == 1
+    assert objects_from_maps(foreground, seeds, ObjectRule(split=0.25)).max() == 2
+
+
+def test_objects_wholly_in_the_margin_are_dropped_by_the_rule_of_the_measure():
+    labels = discs((80, 80), (8, 40, 6), (40, 40, 12), (17, 17, 10), (74, 74, 5))
+    foreground, seeds = maps_of(labels)
+    every = objects_from_maps(foreground, seeds)
+    kept = objects_from_maps(foreground, seeds, margin=20)
+    assert every.max() == 4
+    assert kept.max() == 2, "numbered without gaps"
+    assert ((kept > 0) == (drop_outside_field(every, 20) > 0)).all()
+    small = foreground[:30, :30], seeds[:30, :30]
+    assert objects_from_maps(*small, margin=20).max() > 0, "no field at all: the margin says nothing"
+
+
+def test_growing_closes_the_gap_of_the_paper_target():
+    labels = discs((60, 90), (30, 25, 16), (30, 60, 18))
+    shrunk = np.where(ndimage.grey_erosion(labels, size=3) > 0, labels, 0)
+    foreground, seeds = maps_of(shrunk, rim=0)
+    plain = seg_sum(objects_from_maps(foreground, seeds), labels)[0]
+    grown = seg_sum(objects_from_maps(foreground, seeds, ObjectRule(grow=1)), labels)[0]
+    assert grown > plain
+
+
+def test_the_search_finds_the_thresholds_that_separate():
+    """Seeds of the two touching discs hang together below 0.97: only a high seed threshold parts them."""
+    truth = discs((60, 90), (30, 25, 18), (30, 60, 18))
+    foreground, seeds = maps_of(truth)
+    seeds[26:34, 38:48] = 0.96
+    seeds[seeds > 0.965] = 0.985
+    assert objects_from_maps(foreground, seeds).max() == 1
+    lines: list[str] = []
+    rule, value = tune([(foreground, seeds)], scorer([truth], [truth]), progress=lines.append)
+    assert rule.seed_threshold == 0.98
+    assert value[0] > 0.97
+    assert value[1] == 1.0
+    assert objects_from_maps(foreground, seeds, rule).max() == 2
+    assert rule.threshold == 0.5, "what makes no difference stays"
+    assert rule.split == 0
+    assert len(lines) > 50
+
+
+def test_the_search_is_never_worse_than_its_start_and_breaks_ties_by_det():
+    truth = discs((60, 90), (30, 25, 18))
+    foreground, seeds = maps_of(discs((60, 90), (30, 25, 18), (10, 70, 8)))
+    # The made-up small disc costs no SEG, but DET: the minimum size must be what drops it.
+    rule, value = tune([(foreground, seeds)], scorer([truth], [truth]))
+    assert value == (1.0, 1.0)
+    assert rule.min_size == 200
+    _, value = tune([(foreground, seeds)], scorer([truth]), stages=[{"threshold": (0.99,)}])
+    assert value == (1.0, -1.0)
+    with pytest.raises(ValueError, match="no frames"):
+        tune([], scorer([]))
+
+
+def test_rules_are_plain_and_checked():
+    rule = ObjectRule(threshold=0.4, split=0.2)
+    assert ObjectRule(**rule.to_dict()) == rule
+    assert all(type(value) in (float, int, bool) for value in rule.to_dict().values())
+    with pytest.raises(UserError, match=r"objects\.seed_threshold"):
+        ObjectRule(seed_threshold=1.0)
+    with pytest.raises(UserError, match=r"objects\.min_size"):
+        ObjectRule(min_size=-1)
+    with pytest.raises(ValueError, match="H×W and alike"):
+        objects_from_maps(np.zeros((3, 3)), np.zeros((3, 4)))

@@ -1,0 +1,279 @@
+"""Objects out of probability maps: seeds, watershed, clean-up, and the choice of their thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import local_maxima, reconstruction
+from skimage.segmentation import expand_labels, watershed
+
+from unet_train.errors import UserError
+
+
+@dataclass(frozen=True)
+class ObjectRule:
+    """How objects are cut out of a foreground and a seed map; plain numbers, kept in the checkpoint.
+
+    Attributes
+    ----------
+    threshold : float
+        A pixel belongs to an object if its foreground probability is above this.
+    seed_threshold : float
+        Connected pixels whose seed probability is above this are the seed of one object.
+    min_seed : int
+        Seeds of fewer pixels are no seeds.
+    split : float
+        0: off. Else an object is cut in two where it has a neck: where the smaller of two lobes is wider than
+        the neck by more than this share of the object's greatest half-width. 0.25 is a good try.
+    grow : int
+        Objects are grown by this many pixels at last, into pixels of no object (makes good for a gap drawn
+        between touching objects, or for outlines that were learnt too tight).
+    min_size : int
+        Objects of fewer pixels are dropped.
+    fill_holes : bool
+        Whether holes inside an object become part of it.
+    """
+
+    threshold: float = 0.5
+    seed_threshold: float = 0.9
+    min_seed: int = 10
+    split: float = 0.0
+    grow: int = 0
+    min_size: int = 50
+    fill_holes: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "seed_threshold", "split"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"objects.{name}: must be in [0, 1), not {getattr(self, name)}")
+        for name in ("min_seed", "grow", "min_size"):
+            if getattr(self, name) < 0:
+                raise UserError(f"objects.{name}: must not be negative, not {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for the checkpoint; ``ObjectRule(**values)`` is the way back."""
+        return asdict(self)
+
+
+DEFAULT_RULE = ObjectRule()
+
+
+def objects_from_maps(
+    foreground: np.ndarray, seeds: np.ndarray, rule: ObjectRule = DEFAULT_RULE, *, margin: int = 0
+) -> np.ndarray:
+    """Cut objects out of probability maps.
+
+    Seeds are the connected regions (over edges, not corners) of high seed probability; the foreground around
+    them is shared out by a watershed on the seed probability, so that borders run along its valleys.
+    Foreground without a seed belongs to no object.
+
+    Parameters
+    ----------
+    foreground, seeds : ndarray
+        H×W float in [0, 1], from `Target.object_maps`.
+    rule : ObjectRule
+        Thresholds and sizes, in pixels of these maps.
+    margin : int
+        Objects that lie wholly within this many pixels of the border are dropped, those that reach into the
+        field stay whole. A margin that would leave no field is not applied.
+
+    Returns
+    -------
+    ndarray
+        H×W int32, 0 for no object, ids 1..n without gaps.
+
+    Raises
+    ------
+    ValueError
+        If the maps are not of one H×W shape.
+    """
+    if foreground.ndim != 2 or foreground.shape != seeds.shape:
+        raise ValueError(f"maps must be H×W and alike, not {foreground.shape} and {seeds.shape}")
+    inside = foreground > rule.threshold
+    markers, n = ndimage.label((seeds > rule.seed_threshold) & inside)
+    if n == 0:
+        return np.zeros(foreground.shape, np.int32)
+    if rule.min_seed > 1:
+        big = np.bincount(markers.ravel()) >= rule.min_seed
+        big[0] = False
+        markers *= big[markers]
+    objects = watershed(-seeds.astype(np.float32), markers, mask=inside).astype(np.int32)
+    if rule.split > 0:
+        objects = split_at_necks(objects, rule.split)
+    if rule.fill_holes:
+        objects = _fill_holes(objects)
+    if rule.grow > 0:
+        objects = expand_labels(objects, rule.grow)
+    return _tidy(objects, rule.min_size, margin)
+
+
+def split_at_necks(objects: np.ndarray, depth: float) -> np.ndarray:
+    """Cut objects in two (or more) where they have a neck.
+
+    The distance to the object's edge, smoothed, has a hill for each lobe. Two hills are two objects when the
+    pass between them lies lower than the smaller by more than `depth` times the greatest height.
+
+    Parameters
+    ----------
+    objects : ndarray
+        H×W int32 ids.
+    depth : float
+        In (0, 1).
+
+    Returns
+    -------
+    ndarray
+        H×W int32; the first part keeps its id, further ones get new ids.
+    """
+    result = objects.copy()
+    last = int(objects.max(initial=0))
+    for label, box in enumerate(ndimage.find_objects(objects), start=1):
+        if box is None:
+            continue
+        # One pixel of frame on every side, except where the image ends: an object cut off by the image's edge
+        # is not narrow there.
+        own = objects[box] == label
+        distance = _distance(own, box, objects.shape)
+        distance = cv2.GaussianBlur(distance, (0, 0), max(0.5, 0.15 * float(distance.max())))
+        distance[~own] = 0
+        low = reconstruction(distance - depth * distance.max(), distance, method="dilation")
+        hills, n = ndimage.label(local_maxima(low, connectivity=2) & own, np.ones((3, 3)))
+        if n < 2:
+            continue
+        parts = watershed(-distance, hills, mask=own)
+        part = result[box]
+        for extra in range(2, n + 1):
+            last += 1
+            part[parts == extra] = last
+    return result
+
+
+def tune(
+    maps: Sequence[tuple[np.ndarray, np.ndarray]],
+    score: Callable[[Iterable[np.ndarray]], tuple[float, ...]],
+    *,
+    start: ObjectRule = DEFAULT_RULE,
+    stages: Sequence[Mapping[str, Sequence[Any]]] | None = None,
+    margin: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[ObjectRule, tuple[float, ...]]:
+    """Choose a rule on validation frames.
+
+    Stage by stage, every combination of a stage's values is tried with the rest of the rule as chosen so far,
+    and the best is kept. Values nearest to those at hand are tried first and only a better score replaces
+    them, so that a parameter that makes no difference stays where it was.
+
+    Parameters
+    ----------
+    maps : sequence of (foreground, seeds)
+        H×W float each, one pair per frame.
+    score : callable
+        From one result per frame to a tuple that is compared element by element, for instance
+        `metrics.challenge.scorer`: SEG first, then DET. (A function, because this folder knows no measures.)
+    start : ObjectRule
+        Where to begin.
+    stages : sequence of {field of ObjectRule: values}, or None
+        None: `STAGES`.
+    margin : int
+        See `objects_from_maps`.
+    progress : callable or None
+        Called with a short line after every trial.
+
+    Returns
+    -------
+    rule : ObjectRule
+        The best found, never worse than `start` on these frames.
+    score : tuple of float
+        Its score.
+
+    Raises
+    ------
+    ValueError
+        Without frames.
+    """
+    if not maps:
+        raise ValueError("no frames to choose the objects' parameters by")
+
+    def trial(rule: ObjectRule) -> tuple[float, ...]:
+        value = tuple(score([objects_from_maps(f, s, rule, margin=margin) for f, s in maps]))
+        if progress is not None:
+            progress(f"{rule}: {', '.join(f'{v:.4f}' for v in value)}")
+        return value
+
+    best, best_score = start, trial(start)
+    for stage in STAGES if stages is None else stages:
+        for rule in _combinations(best, stage):
+            value = trial(rule)
+            if value > best_score:
+                best, best_score = rule, value
+    return best, best_score
+
+
+STAGES: tuple[Mapping[str, Sequence[Any]], ...] = (
+    {
+        "threshold": (0.3, 0.4, 0.5, 0.6, 0.7),
+        "seed_threshold": (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99),
+    },
+    {"split": (0.0, 0.15, 0.25, 0.35, 0.45)},
+    {"min_size": (50, 100, 200, 400, 800), "min_seed": (1, 10, 50)},
+    {"grow": (0, 1, 2, 3)},
+    {"threshold": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)},
+)
+"""What `tune` tries by default: 85 rules, some tenths of a second per frame of 512² each dozen."""
+
+
+def _combinations(rule: ObjectRule, stage: Mapping[str, Sequence[Any]]) -> list[ObjectRule]:
+    """All rules of a stage but `rule` itself, those that differ least from it first."""
+    rules = [(0, rule)]
+    for name, values in stage.items():
+        here = getattr(rule, name)
+        near = sorted(values, key=lambda value: abs(value - here))
+        rules = [
+            (rank + i, replace(other, **{name: value}))
+            for rank, other in rules
+            for i, value in enumerate(near)
+        ]
+    return [other for _, other in sorted(rules, key=lambda pair: pair[0]) if other != rule]
+
+
+def _distance(own: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Distance of own pixels to the object's edge (float32); the edge of the image is none."""
+    sides = [(int(side.start > 0), int(side.stop < length)) for side, length in zip(box, shape, strict=True)]
+    framed = np.pad(own, sides)
+    if framed.all():
+        return np.ones(own.shape, np.float32)
+    distance = cv2.distanceTransform(framed.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.ascontiguousarray(
+        distance[sides[0][0] : sides[0][0] + own.shape[0], sides[1][0] : sides[1][0] + own.shape[1]]
+    )
+
+
+def _fill_holes(objects: np.ndarray) -> np.ndarray:
+    """Give the holes of each object to it, but no pixel of another object."""
+    result = objects.copy()
+    for label, box in enumerate(ndimage.find_objects(objects), start=1):
+        if box is None:
+            continue
+        own = objects[box] == label
+        holes = ndimage.binary_fill_holes(own) & ~own & (objects[box] == 0)
+        result[box][holes] = label
+    return result
+
+
+def _tidy(objects: np.ndarray, min_size: int, margin: int) -> np.ndarray:
+    """Drop what is too small or lies wholly in the margin, and number the rest 1..n."""
+    keep = np.bincount(objects.ravel()) >= max(1, min_size)
+    height, width = objects.shape
+    field = objects[margin : height - margin, margin : width - margin] if margin > 0 else objects
+    if field.size:
+        # The same rule as in the challenge's measure (metrics.challenge), which this folder does not know.
+        reaches = np.zeros(len(keep), bool)
+        reaches[field.ravel()] = True
+        keep &= reaches
+    keep[0] = False
+    return (np.cumsum(keep) * keep).astype(np.int32)[objects]
