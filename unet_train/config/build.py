@@ -44,7 +44,9 @@ def locate(name: str, where: str) -> Callable[..., Any]:
         raise UserError(f"{where}._target_={name}: {module_name} has no {attribute}{hint}") from None
 
 
-def call_target(name: str, where: str, arguments: dict[str, Any], offered: dict[str, Any] | None = None) -> Any:
+def call_target(
+    name: str, where: str, arguments: dict[str, Any], offered: dict[str, Any] | None = None
+) -> Any:
     """Call what a `_target_` names with `arguments`, checked against its signature first.
 
     Parameters
@@ -193,13 +195,14 @@ def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[st
     mode = data.normalisation
     mean, std = config.dataset.mean, config.dataset.std
     if mode == "fixed" and mean is None:
-        mean, std = (list(v) for v in imagenet_normalisation(**encoder_params(config.encoder)))
-        if len(mean) != data.channels:
-            mean, std = [sum(mean) / len(mean)] * data.channels, [sum(std) / len(std)] * data.channels
+        published = imagenet_normalisation(in_channels=data.channels, **encoder_params(config.encoder))
+        mean, std = (list(values) for values in published)
     if mode == "fixed":
         for name, values in (("mean", mean), ("std", std)):
             if values is None or len(values) != data.channels:
-                raise UserError(f"dataset.{name}={values}: one value per channel, and there are {data.channels}")
+                raise UserError(
+                    f"dataset.{name}={values}: one value per channel, and there are {data.channels}"
+                )
     else:
         mean = std = None
     return ModelSpec(
@@ -232,5 +235,3 @@ def build_loss(loss: Any, classes: int) -> Loss:
     return losses.build_loss(
         loss.terms, classes, class_weights=loss.class_weights, needs_weight=loss.border_weights is not None
     )
-
-

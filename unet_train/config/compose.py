@@ -61,10 +61,9 @@ def _quote_path(override: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """`value` as a single-quoted string of Hydra's grammar; ``${`` is kept from being interpolated."""
+    """`value` as a single-quoted string of Hydra's grammar."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return value
-    value = value.replace("${", "\\${") if "${" in value and "${now:" not in value else value
     # A backslash escapes only where it stands before a quote, or at the end: there it is doubled.
     value = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + "\\'", value)
     value = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, value)
@@ -139,6 +138,9 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise UserError(_explain(command, overrides, options, error)) from error
         HydraConfig.instance().set_config(composed)
+        for section in SECTIONS:
+            if section in composed and not isinstance(composed._get_node(section), DictConfig):
+                raise UserError(_not_a_group(section, composed[section]))
         try:
             run_folder = composed.hydra.run.dir if command == "train" else ""
             with open_dict(composed):
@@ -221,8 +223,21 @@ def _optional(hint: Any) -> tuple[bool, Any]:
 def _type_name(hint: Any) -> str:
     optional, base = _optional(hint)
     name = getattr(base, "__name__", str(base))
-    plain = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
+    plain = {
+        "str": "text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "list": "a list",
+    }
     return plain.get(name, name) + (" or null" if optional else "")
+
+
+def _not_a_group(section: str, value: Any) -> str:
+    return (
+        f"{section} is {value!r} instead of a group of keys: choose it by {section}=NAME on the command line, "
+        f"or 'override /{section}: NAME' in a YAML's defaults list"
+    )
 
 
 def _typed_section(section: str, tree: DictConfig) -> Any:
@@ -230,9 +245,8 @@ def _typed_section(section: str, tree: DictConfig) -> Any:
     if optional:
         return None
     node = tree.get(section)
-    example = f"{section}=NAME on the command line, or 'override /{section}: NAME' in a YAML's defaults list"
     if not isinstance(node, DictConfig):
-        raise UserError(f"{section} is {node!r} instead of a group of keys: choose it by {example}")
+        raise UserError(_not_a_group(section, node))
     if section in CUSTOM and "_target_" in node:
         return OmegaConf.to_container(node)
     tag, kinds = SECTIONS[section]
@@ -243,7 +257,9 @@ def _typed_section(section: str, tree: DictConfig) -> Any:
     known = schema_fields(schema)
     for name in node:
         if name not in known:
-            raise UserError(f"{section}.{name}: no such key{near(str(name), known)}; {section} has {', '.join(known)}")
+            raise UserError(
+                f"{section}.{name}: no such key{near(str(name), known)}; {section} has {', '.join(known)}"
+            )
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), node)
         for name in known:
@@ -299,6 +315,10 @@ def _first_line(error: BaseException) -> str:
 def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str]], error: Exception) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name in options and value in ("null", "") and "Config group override" in text:
+            return f"{override}: choose one of {', '.join(options[name])}"
     unreadable = re.match(r"(.*) at input|mismatched input|token recognition|extraneous input", text)
     if unreadable or "grammar" in text:
         bad = next((o for o in overrides if not _parses(o)), text.split("\n")[0])
@@ -307,12 +327,14 @@ def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str
     if missing:
         group, choice = missing.group(1).lstrip("/"), missing.group(2)
         choices = options.get(group, [])
-        return f"{group}={choice}: no such choice{near(choice, choices)}; {group} is one of {', '.join(choices)}"
+        return (
+            f"{group}={choice}: no such choice{near(choice, choices)}; {group} is one of {', '.join(choices)}"
+        )
     candidates: list[str] = list(options)
     groups = [o for o in overrides if o.partition("=")[0].lstrip("+") in options]
     try:
         candidates += flat_keys(compose(command, groups))
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError):
         pass
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
     if not unknown:

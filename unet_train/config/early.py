@@ -67,20 +67,30 @@ def check_train(config: TrainConfig) -> None:
     if (split.folds is None) != (split.fold is None):
         raise UserError("split.folds and split.fold go together: split.folds=5 split.fold=0")
     if split.folds is not None and not 0 <= split.fold < split.folds:
-        raise UserError(f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}")
+        raise UserError(
+            f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}"
+        )
     for name in ("val_fraction", "test_fraction"):
         if getattr(split, name) >= 1:
             raise UserError(f"split.{name}={getattr(split, name)}: a share below 1")
-    if split.file and ("/" in split.file or split.file.endswith(".json")) and not expand(split.file).is_file():
+    if (
+        split.file
+        and ("/" in split.file or split.file.endswith(".json"))
+        and not expand(split.file).is_file()
+    ):
         raise UserError(f"split.file={split.file}: no such file")
     dataset = config.dataset
     if not isinstance(dataset, dict) and dataset.normalisation == "fixed" and weights.kind != "imagenet":
         if dataset.mean is None or dataset.std is None:
-            raise UserError("dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel")
+            raise UserError(
+                "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
+            )
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
     if config.augmentation.foreground_share > 1:
-        raise UserError(f"augmentation.foreground_share={config.augmentation.foreground_share}: a share of 0 to 1")
+        raise UserError(
+            f"augmentation.foreground_share={config.augmentation.foreground_share}: a share of 0 to 1"
+        )
 
 
 def find_checkpoint(path: str) -> Path:

@@ -64,7 +64,9 @@ class Model:
 
     head: str = key("softmax, or sigmoid for one foreground class", choices=("softmax", "sigmoid"))
     decoder_channels: list[int] | None = key("channels of the decoder, coarse to fine; null: by the encoder")
-    norm: str = key("normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none"))
+    norm: str = key(
+        "normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none")
+    )
 
 
 # --- data set -----------------------------------------------------------------------------------------
@@ -84,7 +86,9 @@ class Dataset:
     )
     mean: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
     std: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
-    intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: the range of the file's type")
+    intensity_range: list[float] | None = key(
+        "pixel values mapped to 0 and 1; null: the range of the file's type"
+    )
     test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")
 
 
@@ -121,8 +125,12 @@ class ChallengeDataset(Dataset):
     labels: str = key("labels to train on; both: gold where there is one", choices=("gold", "silver", "both"))
     leave_out: list[str] = key("frames whose gold labels are not to be used")
     margin: int = key("width of the border in which objects are not annotated, pixels", at_least=0)
-    ignore_boxes: dict[str, Any] = key("frame: [[first row, last row, first column, last column], …] to ignore")
-    marker_radius: int = key("radius of the ignored disc around a cell without an outline, pixels", at_least=1)
+    ignore_boxes: dict[str, Any] = key(
+        "frame: [[first row, last row, first column, last column], …] to ignore"
+    )
+    marker_radius: int = key(
+        "radius of the ignored disc around a cell without an outline, pixels", at_least=1
+    )
 
 
 @dataclass
@@ -150,7 +158,9 @@ class Split:
     fold: int | None = key("cross-validation: which fold is the test part, from 0")
     val_fraction: float = key("share of the training groups (or frames) held out for validation", at_least=0)
     test_fraction: float = key("share held out as test where the data set names no test part", at_least=0)
-    by: str = key("what is held out together: groups, or blocks of serial sections", choices=("group", "block"))
+    by: str = key(
+        "what is held out together: groups, or blocks of serial sections", choices=("group", "block")
+    )
     seed: int = key("which groups are drawn; not touched by `seed`")
 
 
@@ -159,7 +169,9 @@ class Split:
 class Augmentation:
     """Random crops and the albumentations pipeline."""
 
-    crop_size: int | None = key("height and width of training crops, working pixels; null: whole images", at_least=16)
+    crop_size: int | None = key(
+        "height and width of training crops, working pixels; null: whole images", at_least=16
+    )
     foreground_share: float = key("share of crops centred on foreground", at_least=0)
     transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
 
@@ -251,7 +263,9 @@ class Trainer:
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
     ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
-    early_stopping: int | None = key("stop after so many epochs without a better score; null: never", at_least=1)
+    early_stopping: int | None = key(
+        "stop after so many epochs without a better score; null: never", at_least=1
+    )
     compile: bool = key("torch.compile the model")
     val_every: int = key("epochs between validations; the last is always validated", at_least=1)
     pictures: int = key("validation images shown in TensorBoard", at_least=0)
@@ -261,7 +275,9 @@ class Trainer:
 class Checkpoint:
     """When it is saved."""
 
-    every_minutes: float = key("minutes between saves within an epoch; each epoch's end is saved anyway", at_least=0)
+    every_minutes: float = key(
+        "minutes between saves within an epoch; each epoch's end is saved anyway", at_least=0
+    )
     monitor: str = key("the validation score that chooses best.pt")
 
 
@@ -337,7 +353,12 @@ class DataConfig:
     split: Any = key("who is held out")
 
 
-COMMANDS: dict[str, type] = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig, "data": DataConfig}
+COMMANDS: dict[str, type] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "predict": PredictConfig,
+    "data": DataConfig,
+}
 
 SECTIONS: dict[str, tuple[str, dict[str, type]]] = {
     "encoder": (
@@ -353,7 +374,13 @@ SECTIONS: dict[str, tuple[str, dict[str, type]]] = {
     "model": ("", {"": Model}),
     "dataset": (
         "layout",
-        {"demo": DemoDataset, "folder": FolderDataset, "challenge": ChallengeDataset, "kaggle": KaggleDataset, "custom": CustomDataset},
+        {
+            "demo": DemoDataset,
+            "folder": FolderDataset,
+            "challenge": ChallengeDataset,
+            "kaggle": KaggleDataset,
+            "custom": CustomDataset,
+        },
     ),
     "split": ("", {"": Split}),
     "augmentation": ("", {"": Augmentation}),
@@ -420,4 +447,3 @@ def check_values(config: Any, prefix: str = "") -> str | None:
         if at_least is not None and value is not None and value < at_least:
             return f"{name}={value} is too small: at least {at_least:g}"
     return None
-

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,9 +24,10 @@ from unet_train.training.distributed import World
 from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation
 from unet_train.training.losses import Loss
+from unet_train.training.optimizers import set_lr
 from unet_train.training.precision import Precision
 from unet_train.training.run_folder import LOGGER, History
-from unet_train.training.schedules import Schedule
+from unet_train.training.schedules import Plateau
 
 T = TypeVar("T")
 
@@ -87,7 +86,9 @@ class Parts:
     model: UNet
     loss: Loss
     optimizer: torch.optim.Optimizer
-    schedule: Schedule
+    lr: Callable[[int], float]
+    """Learning rate of an update, by its number from 0."""
+    plateau: Plateau | None
     ema: EMA | None
     precision: Precision
     device: torch.device
@@ -95,7 +96,7 @@ class Parts:
     """The model as called in a step: itself, compiled, or wrapped for several processes."""
 
     def __post_init__(self) -> None:
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scaler)
+        self.scaler = self.precision.grad_scaler(self.device.type)
 
     def state_dict(self) -> dict[str, Any]:
         """States of all moving parts, under the bare module's names."""
@@ -103,7 +104,7 @@ class Parts:
             "state_dict": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "plateau": self.plateau.state_dict() if self.plateau else None,
             "scaler": self.scaler.state_dict(),
             "rng": checkpoints.random_states(),
         }
@@ -114,7 +115,8 @@ class Parts:
         if self.ema is not None and saved["ema"] is not None:
             self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
+        if self.plateau is not None and saved["plateau"] is not None:
+            self.plateau.load_state_dict(saved["plateau"])
         if saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])
         checkpoints.restore_random_states(saved["rng"])
@@ -237,7 +239,12 @@ def fit(
                     bar.close()
                     raise Stopped(signals[0] if signals else signal.SIGTERM)
             bar.close()
-            pace = settings.batch_size * world.size * (state.batches - seen_before) / (time.monotonic() - started)
+            pace = (
+                settings.batch_size
+                * world.size
+                * (state.batches - seen_before)
+                / (time.monotonic() - started)
+            )
             scores = _train_scores(parts, state, data, world) | {"train/images_per_second": pace}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
             last = state.epoch == settings.epochs
@@ -285,9 +292,7 @@ def update(parts: Parts, group: list[Batch], state: State, settings: Settings, w
     for i, batch in enumerate(batches):
         wait = world.size > 1 and i < len(batches) - 1
         with parts.forward.no_sync() if wait else contextlib.nullcontext():  # type: ignore[attr-defined]
-            with torch.autocast(
-                parts.device.type, dtype=parts.precision.dtype, enabled=parts.precision.dtype is not None
-            ):
+            with parts.precision.autocast(parts.device.type):
                 logits = parts.forward(batch.image, batch.mean, batch.std)
             share = parts.loss.numerators(logits, batch.target, batch.weight)
             # DDP averages the gradients over the processes; the factor makes it the sum again.
@@ -298,9 +303,7 @@ def update(parts: Parts, group: list[Batch], state: State, settings: Settings, w
     if settings.clip_grad_norm is not None:
         parts.scaler.unscale_(parts.optimizer)
         torch.nn.utils.clip_grad_norm_(parts.model.parameters(), settings.clip_grad_norm)
-    lr_factor = parts.schedule.factor(state.update)
-    for param_group in parts.optimizer.param_groups:
-        param_group["lr"] = param_group["base_lr"] * lr_factor
+    set_lr(parts.optimizer, parts.lr(state.update))
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     if parts.ema is not None:
@@ -309,7 +312,11 @@ def update(parts: Parts, group: list[Batch], state: State, settings: Settings, w
     state.batches += len(group)
     _add(state.sums, "numerators", numerators)
     _add(state.sums, "totals", totals / world.size)
-    if state.update % 50 == 1 and not bool(torch.isfinite(numerators).all()) and not parts.scaler.is_enabled():
+    if (
+        state.update % 50 == 1
+        and not bool(torch.isfinite(numerators).all())
+        and not parts.scaler.is_enabled()
+    ):
         raise UserError(
             f"the loss is not finite at update {state.update}: lower optimizer.lr, set trainer.clip_grad_norm, "
             "or use trainer.precision=32"
@@ -332,7 +339,9 @@ def _count(parts: Parts, state: State, logits: torch.Tensor, target: torch.Tenso
 
 def _train_scores(parts: Parts, state: State, data: TrainingSet, world: World) -> dict[str, float]:
     """Loss per term and IoU over the epoch's crops, and the learning rate of its last update."""
-    numerators, totals, counts = (world.sum(state.sums[k].clone()) for k in ("numerators", "totals", "counts"))
+    numerators, totals, counts = (
+        world.sum(state.sums[k].clone()) for k in ("numerators", "totals", "counts")
+    )
     shares = {name: float(value) for name, value in parts.loss.combine(numerators, totals).items()}
     scores = {"train/loss": sum(shares.values())}
     if len(shares) > 1:
@@ -365,7 +374,8 @@ def _judge(
             save_best(state, scores)
     else:
         state.stale += 1
-    parts.schedule.observe(score)
+    if parts.plateau is not None:
+        parts.plateau.step(score)
 
 
 def _postfix(state: State, data: TrainingSet, pace: float) -> str:

@@ -1,0 +1,196 @@
+"""What a user types composes, or is refused in one line with the near name, before torch is imported."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from unet_train.config import compose as composing
+from unet_train.config.compose import compose_command, group_options, lay_over, quote_paths, split_partial
+from unet_train.errors import UserError
+
+ODD_NAMES = [
+    "größe.tif",
+    "image (1).tif",
+    "it's.tif",
+    "~/x",
+    "a&b",
+    "a,b.tif",
+    "x=1/best.pt",
+    "[brackets].tif",
+    'double"quote.png',
+    "back\\slash",
+    "trailing\\",
+    "{braces}",
+    " leading space",
+    "a#b",
+    "50%.png",
+    "$HOME",
+    "both'and\"",
+    "\\'",
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("encoder=resnt", ["encoder=resnt", "resnet"]),
+        ("encoder.dpth=3", ["encoder.dpth", "encoder.depth"]),
+        ("encoder.depth=abc", ["encoder.depth", "abc", "whole number"]),
+        ("trainer.epoch=3", ["trainer.epoch", "trainer.epochs"]),
+        ("trainer.epochs=1.5", ["trainer.epochs", "1.5", "whole number"]),
+        ("optimizer.lr=abc", ["optimizer.lr", "number"]),
+        ("dataset.name=brain_mri", ["dataset=brain_mri"]),
+        ("encoder.kind=resnet", ["encoder=resnet"]),
+        ("seeed=3", ["seeed", "seed"]),
+        ("seed=x", ["seed=x", "whole number"]),
+        ("dataset=folder", ["dataset.root", "missing"]),
+        ("model.head=foo", ["model.head=foo", "softmax, sigmoid"]),
+        ("experiment=foo", ["experiment=foo", "smoke"]),
+        ("trainer.batch_size=0", ["trainer.batch_size", "at least 1"]),
+        ("a=[", ["a=["]),
+        ("nonsense", ["nonsense", "key=value"]),
+        ("+foo=3", ["foo"]),
+        ("trainer.compile=maybe", ["trainer.compile", "true or false"]),
+        ("loss.terms=5", ["loss.terms", "list"]),
+        ("trainer=null", ["trainer"]),
+    ],
+)
+def test_mistakes_are_said_in_one_line(typed, says):
+    with pytest.raises(UserError) as caught:
+        compose_command("train", [typed])
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in says:
+        assert part in message
+
+
+def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
+    with pytest.raises(UserError, match=r"encoder has kind, variant"):
+        compose_command("train", ["encoder=efficientnet", "encoder.depth=50"])
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("key", ["weights.path", "dataset.root", "resume", "hydra.run.dir"])
+def test_paths_are_taken_as_typed(name, key):
+    composed = compose_command("train", ["weights=file", "weights.path=x", "dataset=folder", "dataset.root=y", f"{key}={name}"])
+    found = {
+        "weights.path": composed.config.weights.path,
+        "dataset.root": composed.config.dataset.root,
+        "resume": composed.config.resume,
+        "hydra.run.dir": composed.run_folder,
+    }
+    assert found[key] == name
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_inputs_and_checkpoints_of_predict_are_taken_as_typed(name):
+    composed = compose_command("predict", [f"ckpt={name}", f"input={name}", f"output={name}"])
+    if not name.startswith("["):
+        assert composed.config.ckpt == name
+    assert composed.config.input == composed.config.output == name
+
+
+def test_several_checkpoints_and_an_existing_file_that_looks_like_a_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed = compose_command("predict", ["ckpt=[a (1).pt, b.pt]", "input=i", "output=o"])
+    assert composed.config.ckpt == ["a (1).pt", "b.pt"]
+    (tmp_path / "[a,b]").touch()
+    assert compose_command("predict", ["ckpt=[a,b]", "input=i", "output=o"]).config.ckpt == "[a,b]"
+
+
+def test_values_already_quoted_stay():
+    assert quote_paths(["dataset.root='a b'"]) == ["dataset.root='a b'"]
+    assert quote_paths(["optimizer.lr=1e-3", "resume=null"]) == ["optimizer.lr=1e-3", "resume=null"]
+
+
+def test_a_group_that_became_a_string_in_yaml_is_refused(tmp_path):
+    # hydra#2670: `encoder: resnet` in an experiment's body replaces the group by a string.
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\nencoder: resnet\n")
+    with pytest.raises(UserError, match=r"encoder.*override /encoder"):
+        compose_command("train", ["experiment=mine"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("trainer: {epoch: 3}", "trainer.epoch"),
+        ("trainer: {epochs: many}", "trainer.epochs"),
+        ("optimiser: {lr: 1}", "optimizer"),
+    ],
+)
+def test_mistakes_in_a_yaml_file_are_refused_alike(tmp_path, body, says):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(f"# @package _global_\n{body}\n")
+    with pytest.raises(UserError, match=says):
+        compose_command("train", ["experiment=mine"], str(tmp_path))
+
+
+def test_all_choices_of_all_groups_compose():
+    composed = 0
+    for group, names in group_options().items():
+        for name in names:
+            needed = {"dataset": ["dataset.root=x"], "weights": ["weights.path=x"]}.get(group, [])
+            if name == "custom":
+                needed = [*needed, "dataset._target_=a.B"]
+            compose_command("train", [f"{group}={name}", *needed])
+            composed += 1
+    files = list(composing.config_folder().glob("*/*.yaml"))
+    assert composed == len(files) >= 30
+
+
+def test_every_yaml_says_first_what_it_is():
+    for file in composing.config_folder().rglob("*.yaml"):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("#"), file
+        assert yaml.safe_load("\n".join(lines)), file
+
+
+def test_partial_sections_are_laid_over_the_checkpoints_own():
+    rest, partial = split_partial(["ckpt=a", "dataset.root=b (1)", "part=val"], ("dataset", "split"))
+    assert (rest, partial) == (["ckpt=a", "part=val"], ["dataset.root=b (1)"])
+    assert lay_over({"dataset": {"root": "a", "scale": 1.0}}, partial)["dataset"]["root"] == "b (1)"
+    with pytest.raises(UserError, match=r"dataset\.root"):
+        lay_over({"dataset": {"root": "a"}}, ["dataset.rot=b"])
+    assert split_partial(["dataset=folder", "dataset.root=b"], ("dataset",))[1] == []
+
+
+def test_a_config_error_takes_under_a_second_and_does_not_import_torch():
+    code = (
+        "import sys\n"
+        "from unet_train.commands.train import train\n"
+        "from unet_train.commands import shell\n"
+        "code = shell.run('train', train, ['encoder=resnt'])\n"
+        "assert code == 2\n"
+        "assert 'torch' not in sys.modules and 'albumentations' not in sys.modules\n"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "did you mean resnet?" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert time.monotonic() - started < 30  # a second on a free machine; this one may be shared
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "data"])
+def test_help_names_every_group_and_key_without_torch(command):
+    code = (
+        "import sys\n"
+        "from unet_train.config.help import help_page\n"
+        f"print(help_page('{command}'))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    page = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Exit codes" in page
+    root = yaml.safe_load((composing.config_folder() / f"{command}.yaml").read_text())
+    for key in root:
+        if key not in ("defaults", "hydra"):
+            assert key in page
+    if command == "train":
+        for name in ("efficientnet", "phc_u373", "trainer.epochs=", "dataset.root=", "encoder.variant="):
+            assert name in page

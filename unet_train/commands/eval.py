@@ -1,0 +1,30 @@
+"""`unet-eval`: a checkpoint measured per class."""
+
+from __future__ import annotations
+
+from unet_train.commands import shell
+from unet_train.config.compose import compose_command, split_partial
+from unet_train.config.early import check_dataset, find_checkpoint
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    shell.main("eval", evaluate)
+
+
+def evaluate(arguments: shell.Arguments) -> int:
+    """Compose, check, evaluate; the exit code."""
+    shell.refuse_sweeps(arguments, "eval")
+    overrides, partial = split_partial(arguments.overrides, ("dataset", "split"))
+    composed = compose_command("eval", shell.allow_own_encoder(overrides), arguments.config_dir)
+    find_checkpoint(composed.config.ckpt)
+    if composed.config.dataset is not None:
+        check_dataset(composed.config.dataset)
+    from unet_train.runs.evaluation import eval_run
+
+    eval_run(composed.config, partial)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

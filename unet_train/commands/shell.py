@@ -1,0 +1,135 @@
+"""What all commands share: flags, help, exit codes, one line for an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_train import __version__
+from unet_train.errors import UserError
+
+@dataclass
+class Arguments:
+    """A command line taken apart: overrides ``key=value`` and the few flags."""
+
+    overrides: list[str]
+    config_dir: str | None = None
+    multirun: bool = False
+    hydra_flags: bool = False
+    raw: Sequence[str] = ()
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Take flags and overrides apart; flags of Hydra's own (``--cfg``, ``--info``) are only noted.
+
+    Raises
+    ------
+    UserError
+        For an unknown flag.
+    """
+    found = Arguments([], raw=list(argv))
+    items = iter(argv)
+    for item in items:
+        if item in ("-m", "--multirun"):
+            found.multirun = True
+        elif item in ("-cd", "--config-dir"):
+            found.config_dir = next(items, None)
+            if found.config_dir is None:
+                raise UserError(f"{item} needs a folder")
+        elif item.startswith("--config-dir="):
+            found.config_dir = item.partition("=")[2]
+        elif item in ("-c", "--cfg", "-i", "--info", "-p", "--package"):
+            found.hydra_flags = True
+            next(items, None)
+        elif item in ("--resolve", "--hydra-help") or item.startswith(("--cfg=", "--info=")):
+            found.hydra_flags = True
+        elif item.startswith("-") and "=" not in item.lstrip("-").partition(".")[0]:
+            raise UserError(f"{item}: no such option; keys are set as key=value (see --help)")
+        else:
+            found.overrides.append(item)
+    return found
+
+
+def main(command: str, body: Callable[[Arguments], int | None], argv: Sequence[str] | None = None) -> None:
+    """Run a command's body and leave with its exit code; a `UserError` becomes one line and code 2."""
+    sys.exit(run(command, body, list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[str]) -> int:
+    """`main` without leaving: the exit code."""
+    if any(item in ("-h", "--help") for item in argv):
+        from unet_train.config.help import help_page
+
+        print(help_page(command), end="")
+        return 0
+    if "--version" in argv:
+        print(f"unet-train {__version__}")
+        return 0
+    try:
+        return body(parse(argv)) or 0
+    except UserError as error:
+        return fail(command, str(error))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`unet-eval … | head`): nothing more to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def fail(command: str, message: str) -> int:
+    """Say what is wrong in one line on the error stream; exit code 2."""
+    print(f"unet-{command}: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def relative(path: Path | str) -> str:
+    """A path as short as it can be said from here."""
+    text = os.path.relpath(path)
+    return text if not text.startswith("..") else str(path)
+
+
+def hydra_main(command: str, task: Callable[[Any], Any], argv: Sequence[str]) -> None:
+    """Hand the command line to Hydra itself: sweeps, launchers, ``--cfg``, ``--info``.
+
+    Raises
+    ------
+    UserError
+        In one line for what Hydra or a job's own check refuses.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from unet_train.config.compose import config_folder
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    old, sys.argv = sys.argv, [f"unet-{command}", *argv]
+    try:
+        hydra.main(config_path=str(config_folder()), config_name=command, version_base="1.3")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error).split("\n")[0]) from error
+    finally:
+        sys.argv = old
+
+
+def refuse_sweeps(arguments: Arguments, command: str) -> None:
+    """Sweeps and Hydra's own flags belong to unet-train.
+
+    Raises
+    ------
+    UserError
+    """
+    if arguments.multirun or arguments.hydra_flags:
+        raise UserError(f"unet-{command} takes no {arguments.raw[0]}; sweeps are for unet-train")
+
+
+def allow_own_encoder(overrides: Sequence[str]) -> list[str]:
+    """``encoder._target_=…`` as typed, which Hydra wants as ``+encoder._target_=…`` where there is no group."""
+    chosen = any(o.partition("=")[0] == "encoder" for o in overrides)
+    return [f"+{o}" if o.startswith("encoder.") and not chosen else o for o in overrides]

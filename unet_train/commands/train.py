@@ -1,0 +1,114 @@
+"""`unet-train`: config, checks, then the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from unet_train.commands import shell
+from unet_train.config.compose import Composed, compose_command, lay_over, quote_paths, typed
+from unet_train.config.early import check_train, find_run
+from unet_train.errors import UserError
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    shell.main("train", train)
+
+
+def train(arguments: shell.Arguments) -> int:
+    """Compose, check, train; the exit code."""
+    if arguments.multirun or arguments.hydra_flags:
+        shell.hydra_main("train", sweep_job, arguments.raw)
+        return 0
+    resume = [o for o in arguments.overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
+    if resume:
+        composed = compose_resume(resume[-1], [o for o in arguments.overrides if o not in resume])
+    else:
+        composed = compose_command("train", arguments.overrides, arguments.config_dir)
+    check_train(composed.config)
+    if composed.config.trainer.devices > 1 and "RANK" not in os.environ:
+        return start_processes(composed, arguments)
+    return run(composed)
+
+
+def run(composed: Composed) -> int:
+    """Train in this process; a signal's exit code if one stopped it."""
+    from unet_train.runs.training import Stopped, train_run
+
+    try:
+        train_run(composed)
+    except Stopped as stopped:
+        print(f"stopped by {stopped}; go on with: unet-train resume={composed.run_folder}", file=sys.stderr)
+        return 128 + stopped.signal_number
+    return 0
+
+
+def compose_resume(resume: str, overrides: list[str]) -> Composed:
+    """The config a run folder keeps, with single keys laid over it.
+
+    Raises
+    ------
+    UserError
+        For a folder without a run, or an override that is not a single key.
+    """
+    folder = find_run(resume.partition("=")[2].strip("'\""))
+    import yaml
+
+    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    for override in overrides:
+        name = override.partition("=")[0]
+        if name.startswith("hydra."):
+            raise UserError(f"{override}: a resumed run stays in its folder; leave this out")
+        if isinstance(tree.get(name), dict):
+            raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
+    tree = lay_over(tree, overrides) | {"resume": str(folder)}
+    return Composed(typed("train", tree), tree, str(folder))
+
+
+def sweep_job(config: Any) -> float:
+    """One job of a sweep, as Hydra's launchers call it: the best validation score."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from unet_train.runs.training import Stopped, train_run
+
+    OmegaConf.resolve(config)
+    composed = Composed(
+        typed("train", config),
+        OmegaConf.to_container(config),  # type: ignore[arg-type]
+        HydraConfig.get().runtime.output_dir,
+    )
+    check_train(composed.config)
+    if composed.config.trainer.devices > 1:
+        raise UserError("trainer.devices: a sweep's job runs on one device; use a launcher, or a single run")
+    try:
+        return train_run(composed)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.signal_number)
+
+
+def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
+    """Start `trainer.devices` processes of this command through torchrun and wait for them."""
+    folder = str(Path(composed.run_folder).absolute())
+    overrides = [o for o in arguments.overrides if o.partition("=")[0] != "hydra.run.dir"]
+    if composed.config.resume is None:
+        overrides += quote_paths([f"hydra.run.dir={folder}"])
+    config_dir = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        f"--nproc-per-node={composed.config.trainer.devices}",
+        *("-m", "unet_train.commands.train", *overrides, *config_dir),
+    ]
+    process = subprocess.Popen(command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    return process.wait()
+
+
+if __name__ == "__main__":
+    main()

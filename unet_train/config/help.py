@@ -1,0 +1,110 @@
+"""The `--help` page: groups, their choices and every key with its meaning and value, without torch or Hydra."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unet_train.config.compose import config_folder, group_options
+from unet_train.config.schema import COMMANDS, SECTIONS, schema_fields
+
+INTRO = {
+    "train": """Train a U-Net. Without arguments: on drawn demo images.
+
+  unet-train dataset=folder dataset.root=my_images
+  unet-train encoder=efficientnet weights=imagenet dataset=folder dataset.root=my_images
+  unet-train experiment=phc_u373 dataset.root=data/phc_u373
+  unet-train resume=runs/demo/…                     go on with a run
+  unet-train -m seed=0,1,2                          one run per value""",
+    "eval": """Measure a checkpoint per class, on whole images.
+
+  unet-eval ckpt=runs/demo/…/best.pt
+  unet-eval ckpt=runs/demo/… part=val
+  unet-eval ckpt=best.pt dataset=folder dataset.root=other_images part=all""",
+    "predict": """Predict masks for new images.
+
+  unet-predict ckpt=runs/demo/…/best.pt input=new_images output=masks
+  unet-predict ckpt=[a.pt,b.pt] input=image.tif output=masks""",
+    "data": """Look after data sets.
+
+  unet-data check dataset=folder dataset.root=my_images     read every file, list every problem
+  unet-data fetch phc_u373                                   download into data/phc_u373
+  unet-data fetch brain_mri                                  how to get it
+  unet-data demo output=demo_images layout=folder            draw the demo images (folder, challenge, kaggle_3m)""",
+}
+
+EXITS = (
+    "Exit codes: 0 done; 1 finished with some inputs bad, or an internal error; 2 bad input or config;\n"
+    "130/143 stopped by SIGINT/SIGTERM, saved first.\n"
+)
+
+
+def help_page(command: str) -> str:
+    """The text of ``unet-<command> --help``."""
+    root = yaml.safe_load((config_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
+    chosen = {k: v for entry in root["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
+    groups = {g: o for g, o in group_options().items() if g in chosen}
+    lines = [INTRO[command], "", "Groups: choose with group=choice", ""]
+    for group, options in groups.items():
+        listed = ", ".join(f"[{name}]" if name == chosen[group] else name for name in options)
+        lines += _entry(group, listed)
+    lines += ["", "Keys: set with key=value; the value here is the default", ""]
+    for name, (_, field) in schema_fields(COMMANDS[command]).items():
+        if name in SECTIONS:
+            lines += _section(name, chosen.get(name), root)
+        else:
+            lines += _entry(f"{name}={_shown(root.get(name))}", _meaning(field))
+    lines += ["", "-m, --multirun sweeps; --config-dir DIR adds a folder of your own YAML; --version."]
+    return "\n".join(lines) + "\n\n" + EXITS
+
+
+def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str]:
+    """Keys of one section, of its default choice first, then what other choices add."""
+    tag, kinds = SECTIONS[section]
+    lines: list[str] = [""]
+    said: set[str] = set()
+    if section in root:
+        values = [(None, root[section] or {})]
+    else:
+        files = sorted((config_folder() / section).glob("*.yaml"), key=lambda f: (f.stem != choice, f.stem))
+        values = [(f.stem, yaml.safe_load(f.read_text(encoding="utf-8")) or {}) for f in files]
+    for stem, content in values:
+        schema = kinds.get(content.get(tag, "") if tag else "")
+        if schema is None or not is_dataclass(schema):
+            continue
+        for name, (_, field) in schema_fields(schema).items():
+            if name in said or name in ("kind", "layout", "_target_"):
+                continue
+            said.add(name)
+            only = f"  ({section}={stem})" if stem and choice and stem != choice else ""
+            lines += _entry(f"{section}.{name}={_shown(content.get(name))}", _meaning(field) + only)
+    return lines
+
+
+def _meaning(field: Any) -> str:
+    choices = field.metadata.get("choices")
+    return field.metadata["meaning"] + (f" [{'|'.join(choices)}]" if choices else "")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list | dict):
+        return ("[…]" if isinstance(value, list) else "{…}") if value else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _entry(name: str, text: str, width: int = 36) -> list[str]:
+    wrapped = textwrap.wrap(text, 100 - width) or [""]
+    first = f"  {name:<{width - 2}}" if len(name) < width - 3 else f"  {name}"
+    lines = [first + wrapped[0]] if len(name) < width - 3 else [first, " " * width + wrapped[0]]
+    return [*lines, *(" " * width + line for line in wrapped[1:])]
+
+
+def config_files() -> list[Path]:
+    """All shipped YAML files."""
+    return sorted(config_folder().rglob("*.yaml"))

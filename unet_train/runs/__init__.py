@@ -1,0 +1,1 @@
+"""One command's work each, from a checked config to files; what `commands` and `api` call."""

@@ -1,0 +1,95 @@
+"""From a checkpoint file to a model that predicts: everything is rebuilt from the file alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unet_train.config.build import custom_encoder
+from unet_train.config.early import find_checkpoint
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule
+from unet_train.inference.predictor import DataDescription, Predictor, Tiling
+from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.files import read_checkpoint
+from unet_train.training.checkpoints import FORMAT
+from unet_train.training.precision import choose_accelerator, choose_precision
+
+
+def open_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ours; nothing in it can run code.
+
+    Raises
+    ------
+    UserError
+        For a damaged file, or one of another program or a newer format.
+    """
+    content = read_checkpoint(path)
+    missing = [name for name in ("format", "model", "data", "state_dict") if name not in content]
+    if missing:
+        raise UserError(
+            f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict goes in by "
+            "weights=file weights.path=…"
+        )
+    if content["format"] > FORMAT:
+        raise UserError(f"{path}: written by a newer unet-train (format {content['format']}); update unet-train")
+    return content
+
+
+def load_predictor(
+    ckpt: str,
+    *,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    tile: Any = None,
+    tta: bool = False,
+    encoder: Any = None,
+) -> tuple[Predictor, dict[str, Any], Path]:
+    """A predictor from a checkpoint or run folder.
+
+    Parameters
+    ----------
+    ckpt
+        As typed.
+    accelerator, precision
+        As `trainer.accelerator` and `trainer.precision`.
+    tile
+        An object with ``size``, ``overlap``, ``batch``, or None for whole images.
+    tta
+        Average over the 8 flips and quarter turns.
+    encoder
+        The `encoder` section again, for a model with an encoder of one's own.
+
+    Returns
+    -------
+    predictor, content of the checkpoint, path of the file
+    """
+    path = find_checkpoint(ckpt)
+    content = open_checkpoint(path)
+    device = choose_accelerator(accelerator)
+    try:
+        model = build_model(ModelSpec.from_dict(content["model"]), custom_encoder(encoder))
+        weights = content["state_dict"] if content.get("ema") is None else content["ema"]["average"]
+        model.load_state_dict(weights)
+        data = DataDescription.from_dict(content["data"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: its weights do not fit its own description ({str(error)[:200]})") from error
+    model.to(device).eval().requires_grad_(False)
+    rule = content.get("objects")
+    predictor = Predictor(
+        model=model,
+        data=data,
+        device=device,
+        dtype=choose_precision(device, precision).dtype,
+        tiling=Tiling(tile.size, tile.overlap, tile.batch) if tile is not None else Tiling(),
+        tta=tta,
+        object_rule=ObjectRule(**rule) if rule else None,
+    )
+    return predictor, content, path
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of trainable and frozen parameters."""
+    return sum(p.numel() for p in model.parameters())

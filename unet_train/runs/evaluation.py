@@ -1,0 +1,213 @@
+"""An evaluation told top to bottom: checkpoint, data set, scores, files."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from unet_train.config.build import build_source, build_split
+from unet_train.config.compose import lay_over, typed
+from unet_train.config.early import check_dataset, expand
+from unet_train.config.schema import EvalConfig, TrainConfig
+from unet_train.data.check import check_source, format_problems
+from unet_train.data.images import write_image
+from unet_train.data.normalisation import Normaliser
+from unet_train.data.records import Record, Source
+from unet_train.errors import UserError
+from unet_train.inference.predictor import Predictor
+from unet_train.reporting.overlays import overlay
+from unet_train.reporting.plots import confusion_matrix_picture
+from unet_train.reporting.tables import format_table
+from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.training.evaluation import Evaluation, ImageResult, evaluate
+from unet_train.training.run_folder import LOGGER, log_to, write_json
+
+PARTS = ("train", "val", "test", "all")
+
+
+def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Evaluate a checkpoint, write the results, and say the table.
+
+    Parameters
+    ----------
+    config : EvalConfig
+    overrides : sequence of str
+        Single keys (``dataset.root=…``) laid over the run's own data set and split.
+
+    Returns
+    -------
+    dict
+        What metrics.json holds, with the folder under ``output``.
+
+    Raises
+    ------
+    UserError
+    """
+    log_to(None)
+    predictor, content, path = load_predictor(
+        config.ckpt,
+        accelerator=config.accelerator,
+        precision=config.precision,
+        tile=config.tile,
+        tta=config.tta,
+        encoder=config.encoder,
+    )
+    source, records, part, name = choose_records(config, overrides, content)
+    if tuple(source.classes) != tuple(predictor.data.classes):
+        raise UserError(
+            f"the data set's classes ({', '.join(source.classes)}) are not the checkpoint's "
+            f"({', '.join(predictor.data.classes)}); set dataset.classes"
+        )
+    report = check_source(source, records)
+    if report.problems:
+        LOGGER.info(format_problems(report))
+        raise UserError(f"{len(report.problems)} problem(s) in the data, listed above")
+    for note in source.notes:
+        LOGGER.info(note)
+    trained_on = set(content.get("image_hashes", {}).values())
+    seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
+    if seen and part != "train":
+        LOGGER.info(f"warning: {len(seen)} of the {len(records)} images were trained on, for example {seen[0]}")
+
+    normaliser = Normaliser(source, predictor.data.normalisation)
+    started = time.monotonic()
+    evaluation = evaluate(
+        predictor,
+        source,
+        records,
+        normaliser=normaliser,
+        progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
+    )
+    metrics = evaluation.scores() | {
+        "n_images": len(evaluation.images),
+        "n_empty": sum(image.empty for image in evaluation.images),
+        "part": part,
+        "dataset": name,
+        "ckpt": str(path),
+        "epoch": content.get("epoch"),
+        "tta": config.tta,
+        "trained_on": len(seen),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    folder = results_folder(config, path, f"{name}-{part}")
+    write_json(folder / "metrics.json", metrics)
+    write_per_image(folder / "per_image.csv", evaluation.images)
+    picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
+    write_image(folder / "confusion_matrix.png", picture)
+    drawn = draw_extremes(folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays)
+    title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
+    LOGGER.info(format_table(metrics_of(evaluation), counts=evaluation.counts, title=title))
+    LOGGER.info(f"results   {folder}")
+    if drawn:
+        LOGGER.info(f"overlay   {drawn[-1]}")
+    return metrics | {"output": str(folder)}
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    """The scores the table shows."""
+    return evaluation.scores()
+
+
+def choose_records(
+    config: EvalConfig, overrides: Sequence[str], content: dict[str, Any]
+) -> tuple[Source, list[Record], str, str]:
+    """Source, scorable records, part and data set's name: the run's own, or another.
+
+    Raises
+    ------
+    UserError
+        For a part that is not there.
+    """
+    if config.part is not None and config.part not in PARTS:
+        raise UserError(f"part={config.part}: choose one of {', '.join(PARTS)}")
+    run: TrainConfig = typed("train", lay_over(content["config"], overrides) | {"resume": None})
+    other = config.dataset is not None
+    dataset = config.dataset if other else run.dataset
+    check_dataset(dataset)
+    source = build_source(dataset)
+    records = source.records()
+    own_split = not other and not any(o.startswith(("split.", "dataset.test_groups")) for o in overrides)
+    if own_split:
+        by_key = {record.key: record for record in records}
+        parts = {
+            part: [by_key[k] for k in content["split"].get(part, []) if k in by_key]
+            for part in ("train", "val", "test")
+        }
+        lost = sum(len(content["split"].get(p, [])) - len(parts[p]) for p in parts)
+        if lost:
+            raise UserError(f"dataset.root: {lost} images of the run's split are not in this data set")
+    else:
+        split = build_split(config.split or run.split, dataset, records)
+        parts = {"train": list(split.train), "val": list(split.val), "test": list(split.test)}
+    default = "all" if other and not parts["test"] else ("test" if parts["test"] else "val")
+    part = config.part or default
+    chosen = [r for r in (records if part == "all" else parts[part]) if r.scorable]
+    if not chosen:
+        there = [p for p in parts if any(r.scorable for r in parts[p])]
+        raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
+    return source, chosen, part, dataset.name
+
+
+def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:
+    """An empty folder for the results; an earlier evaluation of the same part is replaced, and that is said."""
+    if config.output:
+        folder = expand(config.output)
+    else:
+        run = checkpoint.parent
+        folder = (run if (run / "config.yaml").is_file() else Path()) / "eval" / name
+    if (folder / "metrics.json").is_file():
+        LOGGER.info(f"replacing the earlier results in {folder}")
+        shutil.rmtree(folder / "overlays", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
+    """One row per image: key, group, and its own scores; empty where a class is absent."""
+    names = list(images[0].scores)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "group", *names, "empty_mask"])
+        for image in images:
+            values = [image.scores[n] for n in names]
+            cells = ["" if isinstance(v, float) and math.isnan(v) else f"{v:.6g}" for v in values]
+            writer.writerow([image.key, image.group, *cells, int(image.empty)])
+
+
+def draw_extremes(
+    folder: Path,
+    predictor: Predictor,
+    source: Source,
+    records: Sequence[Record],
+    evaluation: Evaluation,
+    normaliser: Normaliser,
+    count: int,
+) -> list[Path]:
+    """Overlays of the best and the worst images by mean foreground IoU; the worst last."""
+    by_key = {record.key: record for record in records}
+    ranked = sorted(
+        (i for i in evaluation.images if not math.isnan(i.scores["iou/mean"])),
+        key=lambda image: -image.scores["iou/mean"],
+    )
+    best = [(f"best_{n + 1}", image) for n, image in enumerate(ranked[:count])]
+    rest = ranked[len(best) :][::-1][:count]
+    worst = [(f"worst_{n + 1}", image) for n, image in enumerate(rest)]
+    paths = []
+    for rank, result in [*best, *worst[::-1]]:
+        record = by_key[result.key]
+        image = source.read_image(record)
+        truth = source.read_truth(record, scoring=True)
+        prediction = predictor.predict(image, normaliser.statistics(record, image))
+        caption = f"{record.key}  IoU {result.scores['iou/mean']:.3f}"
+        path = folder / f"{rank}_{re.sub(r'[^\w.-]+', '_', record.key)}.png"
+        write_image(path, overlay(image, truth.classes, prediction.classes, caption=caption))
+        paths.append(path)
+    return paths

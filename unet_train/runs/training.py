@@ -1,0 +1,480 @@
+"""A training run told top to bottom: data, model, loop, run folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from unet_train import __version__
+from unet_train.config.build import (
+    build_loss,
+    build_source,
+    build_split,
+    custom_encoder,
+    describe_data,
+    describe_model,
+)
+from unet_train.config.compose import Composed
+from unet_train.config.early import expand
+from unet_train.config.schema import TrainConfig
+from unet_train.data.augmentation import build_augmentation
+from unet_train.data.border_weights import BorderWeights
+from unet_train.data.check import check_source, format_problems
+from unet_train.data.normalisation import Normaliser
+from unet_train.data.records import Record, Source, Truth
+from unet_train.data.sampling import TrainingSet
+from unet_train.data.splits import Split
+from unet_train.data.targets import get_target
+from unet_train.errors import UserError
+from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
+from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.files import read_checkpoint
+from unet_train.models.weights import load_brain_mri, load_file, load_imagenet
+from unet_train.reporting.overlays import overlay
+from unet_train.reporting.tables import format_table
+from unet_train.runs.checkpoint_files import parameters
+from unet_train.training import checkpoints
+from unet_train.training.distributed import World, world
+from unet_train.training.ema import EMA
+from unet_train.training.evaluation import Evaluation, evaluate
+from unet_train.training.loop import Parts, Settings, State, Stopped, epoch_lengths, fit
+from unet_train.training.optimizers import build_optimizer
+from unet_train.training.precision import Precision, choose_accelerator, choose_precision
+from unet_train.training.run_folder import LOGGER, History, claim, log_to, write_json
+from unet_train.training.schedules import Plateau, lr_factor
+
+__all__ = ["Stopped", "train_run"]
+
+
+@dataclass
+class Data:
+    """The data of a run, checked and split."""
+
+    source: Source
+    split: Split
+    description: DataDescription
+    hashes: dict[str, str]
+
+
+def train_run(composed: Composed) -> float:
+    """Train as the config says; the best validation score (NaN without a validation part).
+
+    Raises
+    ------
+    UserError
+        Before the first step for anything wrong with config or data; later for a file that broke, a loss that
+        is not finite, or memory that does not suffice.
+    Stopped
+        After SIGINT or SIGTERM, with everything saved.
+    """
+    config = composed.config
+    accelerator = choose_accelerator(config.trainer.accelerator)
+    with world(accelerator) as me:
+        device = torch.device(accelerator, me.local_rank) if accelerator == "cuda" else torch.device(accelerator)
+        composed.run_folder = me.broadcast(composed.run_folder)
+        try:
+            return _train(composed, config, device, me)
+        except torch.OutOfMemoryError as error:
+            raise UserError(_memory_advice(config, device)) from error
+        except RuntimeError as error:
+            if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+                raise UserError(_memory_advice(config, device)) from error
+            raise
+
+
+def _memory_advice(config: TrainConfig, device: torch.device) -> str:
+    smaller = max(1, config.trainer.batch_size // 2)
+    return (
+        f"memory of {device} does not suffice: try trainer.batch_size={smaller} trainer.accumulate="
+        f"{config.trainer.accumulate * 2}, a smaller augmentation.crop_size (now "
+        f"{config.augmentation.crop_size}), trainer.precision=bf16, or a smaller encoder; validation images: tile.size=512"
+    )
+
+
+def _train(composed: Composed, config: TrainConfig, device: torch.device, me: World) -> float:
+    folder = Path(expand(composed.run_folder))
+    resumed = read_checkpoint(folder / "last.pt") if config.resume else None
+    log_to(None)
+    precision = choose_precision(device.type, config.trainer.precision)
+    torch.manual_seed(config.seed)
+
+    data = prepare_data(config, resumed, me)
+    target = get_target(data.description.target, **data.description.target_params)
+    outputs = target.outputs(tuple(data.source.classes))
+    spec = describe_model(config, data.description, outputs)
+    if resumed is not None:
+        _check_same_run(resumed, spec, data)
+    model = build_model(spec, custom_encoder(config.encoder))
+    notes = [] if resumed is not None else start_weights(model, config)
+    parts, settings = build_parts(config, model, outputs, device, precision, me)
+    training = training_set(config, data, target)
+    state = State()
+    total = _schedule(config, parts, settings, len(training), me)
+    if resumed is not None:
+        state = State(**resumed["state"])
+        parts.load_state_dict(resumed)
+        if state.epoch >= config.trainer.epochs or (state.stopped_early and not _extends(config, resumed)):
+            LOGGER.info(f"{folder}: finished already ({state.epoch} epochs); more with trainer.epochs=N")
+            return state.best
+
+    if me.main:
+        if resumed is None:
+            claim(folder, yaml.safe_dump(composed.tree, sort_keys=False, allow_unicode=True))
+            write_json(folder / "split.json", data.split.to_json())
+        log_to(folder)
+    _tell(config, data, spec, model, precision, device, total, notes, folder, me)
+    if resumed is not None:
+        _tell_resume(config, resumed, state, parts, settings, total)
+
+    history = History(folder if me.main else None, state.epoch, state.update)
+    predictor = Predictor(
+        model=model,
+        data=data.description,
+        device=str(device),
+        dtype=precision.dtype,
+        tiling=Tiling(config.tile.size, config.tile.overlap, config.tile.batch),
+    )
+    validation = Validation(config, data, predictor, parts, history, state, me) if data.split.val else None
+    if validation is not None and resumed is None:
+        validation.trial()
+    writer = CheckpointWriter(composed, config, data, spec, parts, folder)
+    started = time.monotonic()
+    try:
+        score = fit(
+            parts,
+            training,
+            validation,
+            settings,
+            state=state,
+            history=history,
+            save_best=writer.best,
+            save_last=writer.last,
+            world=me,
+        )
+    finally:
+        history.close()
+    if me.main:
+        _tell_end(folder, state, config, validation, time.monotonic() - started)
+    return score
+
+
+# --- data ---------------------------------------------------------------------------------------------
+def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World) -> Data:
+    """Read the data set's records, check its files, and split it.
+
+    Raises
+    ------
+    UserError
+        If files are missing, broken or do not fit together; all problems are listed before.
+    """
+    source = build_source(config.dataset)
+    records = source.records()
+    if not records:
+        raise UserError(f"dataset={config.dataset.name}: no images found in {config.dataset.root}")
+    split = build_split(config.split, config.dataset, records)
+    if resumed is not None:
+        split = _split_of_the_run(resumed["split"], records)
+    if not split.train:
+        raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
+    used = [*split.train, *split.val, *split.test]
+    report = check_source(source, used)
+    if report.problems:
+        if me.main:
+            LOGGER.info(format_problems(report))
+        first = report.problems[0]
+        raise UserError(
+            f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
+        )
+    truth = source.read_truth(split.train[0])
+    description = describe_data(config, source, truth.instances is not None)
+    hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
+    return Data(source, split, description, hashes)
+
+
+def _split_of_the_run(saved: dict[str, Any], records: Sequence[Record]) -> Split:
+    by_key = {record.key: record for record in records}
+    parts: dict[str, list[Record]] = {}
+    for part in ("train", "val", "test"):
+        for name in saved.get(part, []):
+            if name not in by_key:
+                raise UserError(f"resume: the run's {part} image {name} is no longer in the data set")
+        parts[part] = [by_key[name] for name in saved.get(part, [])]
+    return Split(parts["train"], parts["val"], parts["test"], list(saved.get("notes", [])))
+
+
+def training_set(config: TrainConfig, data: Data, target: Any) -> TrainingSet:
+    """Random crops of the training records."""
+    augmentation = config.augmentation
+    border = config.loss.border_weights if not isinstance(config.loss, dict) else None
+    return TrainingSet(
+        data.source,
+        data.split.train,
+        target=target,
+        scale=data.description.scale,
+        normalisation=data.description.normalisation,
+        augmentation=build_augmentation(augmentation.transforms),
+        crop_size=augmentation.crop_size,
+        foreground_share=augmentation.foreground_share,
+        samples_per_epoch=config.trainer.samples_per_epoch,
+        seed=config.seed,
+        weights=BorderWeights(**border) if border is not None else None,
+    )
+
+
+# --- model --------------------------------------------------------------------------------------------
+def start_weights(model: Any, config: TrainConfig) -> list[str]:
+    """Load what the run starts from; what was loaded, in words."""
+    weights = config.weights
+    path = str(expand(weights.path)) if weights.path else None
+    if weights.kind == "imagenet":
+        return load_imagenet(model, path).summary()
+    if weights.kind == "file":
+        return load_file(model, str(path)).summary()
+    if weights.kind == "brain_mri":
+        return load_brain_mri(model, path).summary()
+    return []
+
+
+def build_parts(
+    config: TrainConfig,
+    model: Any,
+    outputs: tuple[str, ...],
+    device: torch.device,
+    precision: Precision,
+    me: World,
+) -> tuple[Parts, Settings]:
+    """Model on its device, loss, optimizer, EMA, and the loop's settings."""
+    trainer, optimizer = config.trainer, asdict(config.optimizer)
+    model.to(device)
+    forward: Any = torch.compile(model) if trainer.compile else model
+    if me.size > 1:
+        forward = nn.parallel.DistributedDataParallel(
+            forward, device_ids=[me.local_rank] if device.type == "cuda" else None
+        )
+    workers = trainer.workers if trainer.workers >= 0 else _workers(device)
+    parts = Parts(
+        model=model,
+        loss=build_loss(config.loss, len(outputs)).to(device),
+        optimizer=build_optimizer(model, **optimizer),
+        lr=lambda update: optimizer["lr"],
+        plateau=(
+            Plateau(config.scheduler.factor, config.scheduler.patience)
+            if config.scheduler.kind == "plateau"
+            else None
+        ),
+        ema=EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None,
+        precision=precision,
+        device=device,
+        forward=forward,
+    )
+    settings = Settings(
+        epochs=trainer.epochs,
+        batch_size=trainer.batch_size,
+        accumulate=trainer.accumulate,
+        clip_grad_norm=trainer.clip_grad_norm,
+        workers=workers,
+        early_stopping=trainer.early_stopping,
+        val_every=trainer.val_every,
+        every_minutes=config.checkpoint.every_minutes,
+        monitor=config.checkpoint.monitor,
+    )
+    return parts, settings
+
+
+def _workers(device: torch.device) -> int:
+    """Loader processes by the machine: on a CPU they take from the step itself, so few."""
+    import os
+
+    cores = os.cpu_count() or 1
+    return min(8, cores - 1) if device.type == "cuda" else (1 if cores > 4 else 0)
+
+
+def _schedule(config: TrainConfig, parts: Parts, settings: Settings, samples: int, me: World) -> int:
+    """Give the parts their learning rate by update number; the run's number of updates."""
+    _, per_epoch = epoch_lengths(samples, settings, me)
+    total = per_epoch * config.trainer.epochs
+    values = asdict(config.scheduler)
+    shape = {k: values[k] for k in ("power", "final_factor") if k in values}
+    lr, kind, warmup = config.optimizer.lr, config.scheduler.kind, config.scheduler.warmup_steps
+
+    def rate(update: int) -> float:
+        scale = parts.plateau.scale if parts.plateau is not None else 1.0
+        return lr * lr_factor(kind, update, total, warmup_updates=warmup, scale=scale, **shape)
+
+    rate(0)
+    parts.lr = rate
+    return total
+
+
+# --- validation ---------------------------------------------------------------------------------------
+class Validation:
+    """Validates the weights that best.pt would hold, and draws a few images."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Data,
+        predictor: Predictor,
+        parts: Parts,
+        history: History,
+        state: State,
+        me: World,
+    ):
+        self.data, self.predictor, self.parts = data, predictor, parts
+        self.history, self.state, self.world = history, state, me
+        self.shown = {record.key for record in data.split.val[: config.trainer.pictures]}
+        self.normaliser = Normaliser(data.source, data.description.normalisation)
+        self.last: Evaluation | None = None
+
+    def __call__(self, epoch: int) -> Evaluation:
+        """Scores of the validation part after `epoch` epochs."""
+        with self._averaged():
+            self.last = evaluate(
+                self.predictor,
+                self.data.source,
+                self.data.split.val,
+                normaliser=self.normaliser,
+                loss=self.parts.loss,
+                look=self._draw,
+                world=self.world,
+            )
+        return self.last
+
+    def trial(self) -> None:
+        """Validate one image before the first epoch, so that what fails there fails now."""
+        largest = self.data.split.val[:1]
+        evaluate(self.predictor, self.data.source, largest, normaliser=self.normaliser, loss=self.parts.loss)
+
+    def _averaged(self) -> Any:
+        import contextlib
+
+        return self.parts.ema.applied(self.parts.model) if self.parts.ema else contextlib.nullcontext()
+
+    def _draw(self, record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
+        if record.key in self.shown and self.history.folder is not None:
+            picture = overlay(image, truth.classes, prediction.classes, caption=record.key)
+            self.history.picture(f"val/{record.key}", picture, self.state.update)
+
+
+# --- checkpoints --------------------------------------------------------------------------------------
+class CheckpointWriter:
+    """best.pt holds what inference needs, last.pt what resume needs."""
+
+    def __init__(
+        self,
+        composed: Composed,
+        config: TrainConfig,
+        data: Data,
+        spec: ModelSpec,
+        parts: Parts,
+        folder: Path,
+    ):
+        self.parts, self.folder = parts, folder
+        self.common = {
+            "format": checkpoints.FORMAT,
+            "model": spec.to_dict(),
+            "data": data.description.to_dict(),
+            "config": {k: v for k, v in composed.tree.items() if k != "resume"},
+            "split": data.split.to_json(),
+            "image_hashes": data.hashes,
+            "versions": {
+                "unet_train": __version__,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+        }
+
+    def best(self, state: State, scores: dict[str, float]) -> None:
+        """Write best.pt: the averaged weights where there are any."""
+        weights = self.parts.ema.average if self.parts.ema else self.parts.model.state_dict()
+        content = {"state_dict": weights, "epoch": state.epoch, "step": state.update, "metrics": scores}
+        checkpoints.save(self.folder / "best.pt", self.common | content)
+
+    def last(self, state: State) -> None:
+        """Write last.pt: everything that moves."""
+        content = self.parts.state_dict() | {"state": asdict(state)}
+        checkpoints.save(self.folder / "last.pt", self.common | content)
+
+
+# --- resume -------------------------------------------------------------------------------------------
+def _check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: Data) -> None:
+    """Refuse to resume with another model, other classes, or other images."""
+    saved = ModelSpec.from_dict(resumed["model"]).to_dict()
+    for name, value in spec.to_dict().items():
+        if saved[name] != value:
+            raise UserError(f"resume: the run's model has {name} {saved[name]}, now it would be {value}")
+    if list(resumed["data"]["classes"]) != list(data.description.classes):
+        raise UserError(f"resume: the run's classes are {', '.join(resumed['data']['classes'])}")
+    changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
+    if changed:
+        raise UserError(f"resume: training image {changed[0]} is not the one the run was trained on")
+
+
+def _extends(config: TrainConfig, resumed: dict[str, Any]) -> bool:
+    return config.trainer.epochs > resumed["config"]["trainer"]["epochs"]
+
+
+def _tell_resume(
+    config: TrainConfig, resumed: dict[str, Any], state: State, parts: Parts, settings: Settings, total: int
+) -> None:
+    LOGGER.info(
+        f"resuming after epoch {state.epoch}, step {state.update}, learning rate {parts.lr(state.update):.3g}"
+        + (f", {state.batches} batches into epoch {state.epoch + 1}" if state.batches else "")
+    )
+    before = resumed["config"]["trainer"]["epochs"]
+    if before != config.trainer.epochs:
+        LOGGER.info(
+            f"the schedule now runs over {config.trainer.epochs} epochs, {total} steps (it was {before} epochs)"
+        )
+
+
+# --- saying -------------------------------------------------------------------------------------------
+def _tell(
+    config: TrainConfig,
+    data: Data,
+    spec: ModelSpec,
+    model: Any,
+    precision: Precision,
+    device: torch.device,
+    total: int,
+    notes: list[str],
+    folder: Path,
+    me: World,
+) -> None:
+    """What the run is, in a few lines."""
+    if not me.main:
+        return
+    split, trainer = data.split, config.trainer
+    for note in [*data.source.notes, *split.notes, *notes]:
+        LOGGER.info(note)
+    encoder = " ".join(str(v) for v in spec.encoder.values() if v is not None)
+    LOGGER.info(
+        f"data      {data.description.name}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test "
+        f"images; classes {', '.join(data.description.classes)}"
+    )
+    LOGGER.info(f"model     {encoder}, {parameters(model):,} parameters, weights {config.weights.kind}")
+    where = "GPU" if device.type == "cuda" else device.type.upper()
+    LOGGER.info(
+        f"training  {trainer.epochs} epochs, {total} steps of {trainer.batch_size * trainer.accumulate * me.size} crops, "
+        f"on {me.size} {where} in {precision.name} ({precision.reason}), seed {config.seed}"
+    )
+    LOGGER.info(f"run       {folder}")
+
+
+def _tell_end(
+    folder: Path, state: State, config: TrainConfig, validation: Validation | None, seconds: float
+) -> None:
+    if validation is not None and validation.last is not None:
+        LOGGER.info(format_table(validation.last.scores(), title=f"validation, epoch {state.epoch}"))
+        LOGGER.info(f"best {config.checkpoint.monitor} {state.best:.4f} in epoch {state.best_epoch}")
+    LOGGER.info(f"{seconds / 60:.1f} minutes; evaluate it: unet-eval ckpt={folder / 'best.pt'}")
+    LOGGER.info(f"curves and pictures: tensorboard --logdir {folder}")
