@@ -1,0 +1,520 @@
+"""Random training samples and their batches: functions of (seed, epoch, index) and of nothing else.
+
+So the number of workers, how they are started, the number of processes and a resume cannot change the data.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from unet_train.data.augmentation import Augmentation
+from unet_train.data.normalisation import Normaliser, Statistics, rescale
+from unet_train.data.records import IGNORE, Record, Source
+from unet_train.data.resampling import resample_image, resample_labels
+from unet_train.data.targets import Target
+from unet_train.errors import UserError
+
+WeightMap = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Instances (H×W int32) and target (H×W uint8), both at the working resolution → weights (H×W float32)."""
+
+CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One crop.
+
+    Attributes
+    ----------
+    image : ndarray
+        H×W×C, uint8 or float32 in [0, 1].
+    target : ndarray
+        H×W uint8, `IGNORE` where nothing is known.
+    weight : ndarray or None
+        H×W float32.
+    key : str
+        Of the record.
+    mean, std : ndarray or None
+        C float32, what the model standardises this image with; None under ``fixed``.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+    key: str
+    mean: np.ndarray | None
+    std: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples put together.
+
+    Attributes
+    ----------
+    image : Tensor
+        N×C×H×W in channels_last memory, uint8 (to be divided by 255) or float32 in [0, 1].
+    target : Tensor
+        N×H×W uint8.
+    weight : Tensor or None
+        N×H×W float32.
+    mean, std : Tensor or None
+        N×C float32.
+    keys : tuple of str
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor | None
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+    keys: tuple[str, ...]
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        def maybe(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return Batch(
+            image=change(self.image),
+            target=change(self.target),
+            weight=maybe(self.weight),
+            mean=maybe(self.mean),
+            std=maybe(self.std),
+            keys=self.keys,
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The batch in pinned memory (called by torch's loader)."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+
+class _Read(NamedTuple):
+    """One record at the working resolution."""
+
+    image: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+    statistics: Statistics | None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(a.nbytes for a in (self.image, self.target, self.weight) if a is not None)
+
+
+class TrainingSet(Dataset[Sample]):
+    """Random crops of the training records, indexed by (epoch, index).
+
+    Parameters
+    ----------
+    source : Source
+    records : sequence of Record
+        The training part; records without a label are refused.
+    target : Target
+    scale : float
+        Working over native resolution.
+    normalisation : {'fixed', 'image', 'volume'}
+        What mean and std a sample carries, see `Normaliser`. They belong to the whole native image, as they
+        do in evaluation; so the model sees what the augmentation does to intensities.
+    augmentation : Augmentation
+    crop_size : int, pair of int or None
+        Height and width of the samples at the working resolution; None: whole images (then only images of
+        one size fit in a batch). Where an image is smaller, it is reflected, its target padded with `IGNORE`.
+    foreground_share : float
+        Share of the crops centred on a random foreground pixel, of a class drawn evenly from those in the
+        image; the others lie anywhere. An image without foreground is cropped anywhere.
+    samples_per_epoch : int
+        Images are walked through in a new random order each time round, across epochs, so that all are
+        used equally often.
+    seed : int
+    weights : callable or None
+        Makes a weight map, once per image; it moves with the image. Where the data have no instances it
+        is given None.
+    margin : int or None
+        Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
+        fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
+    balance : bool
+        Draw foreground crops from images that have foreground: an image without hands its turn over.
+        Reads all labels at the start.
+    cache_bytes : int
+        Decoded images, targets and weights are kept up to this (in each worker process).
+
+    Raises
+    ------
+    UserError
+        No records, records without labels, or values out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        records: Sequence[Record],
+        *,
+        target: Target,
+        scale: float = 1.0,
+        normalisation: str = "image",
+        augmentation: Augmentation | None = None,
+        crop_size: int | tuple[int, int] | None = 256,
+        foreground_share: float = 0.5,
+        samples_per_epoch: int,
+        seed: int,
+        weights: WeightMap | None = None,
+        margin: int | None = None,
+        balance: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+    ):
+        if not records:
+            raise UserError("the split leaves no record to train on; see split.val_fraction and split.file")
+        for record in records:
+            if not record.trainable:
+                raise UserError(
+                    f"{record.key} has no label to train on; leave it out of the split's train part"
+                )
+        if not 0 <= foreground_share <= 1:
+            raise UserError(f"augmentation.foreground_share={foreground_share} must lie between 0 and 1")
+        if samples_per_epoch < 1:
+            raise UserError(f"trainer.samples_per_epoch={samples_per_epoch} must be at least 1")
+        if scale <= 0:
+            raise UserError(f"dataset.scale={scale} must be positive")
+        if isinstance(crop_size, int):
+            crop_size = (crop_size, crop_size)
+        if crop_size is not None and min(crop_size) < 1:
+            raise UserError(f"augmentation.crop_size={crop_size} must be positive")
+        self.source = source
+        self.records = list(records)
+        self.target = target
+        self.scale = float(scale)
+        self.normaliser = Normaliser(source, normalisation)
+        self.augmentation = augmentation or Augmentation([])
+        self.crop_size = crop_size
+        self.foreground_share = float(foreground_share)
+        self.samples_per_epoch = int(samples_per_epoch)
+        self.seed = int(seed)
+        self.weights = weights
+        if margin is None:
+            margin = min(crop_size) // 8 if crop_size is not None and self.augmentation.warps else 0
+        self.margin = margin
+        self.cache_bytes = cache_bytes
+        self._cache: OrderedDict[str, _Read] = OrderedDict()
+        self._cached = 0
+        self._order: tuple[int, np.ndarray] | None = None
+        self._with_foreground: np.ndarray | None = None
+        if balance:
+            found = [i for i, record in enumerate(self.records) if _has_foreground(source, record)]
+            self._with_foreground = np.array(found, np.intp) if found else None
+
+    def __len__(self) -> int:
+        """Samples per epoch."""
+        return self.samples_per_epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker gets no cache: it would be copied through a pipe.
+        return self.__dict__ | {"_cache": OrderedDict(), "_cached": 0, "_order": None}
+
+    def record_number(self, epoch: int, index: int) -> int:
+        """Which record a sample is cut from (before `balance`): the walk through the permutations."""
+        walk, step = divmod(epoch * self.samples_per_epoch + index, len(self.records))
+        if self._order is None or self._order[0] != walk:
+            self._order = (
+                walk,
+                np.random.default_rng([self.seed, walk, 7919]).permutation(len(self.records)),
+            )
+        return int(self._order[1][step])
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        """The sample of (epoch, index).
+
+        Raises
+        ------
+        UserError
+            A file that cannot be read, naming it.
+        """
+        epoch, index = place
+        rng = np.random.default_rng([self.seed, epoch, index])
+        number = self.record_number(epoch, index)
+        centred = rng.random() < self.foreground_share
+        turn = rng.random()
+        if centred and self._with_foreground is not None and number not in self._with_foreground:
+            number = int(self._with_foreground[int(turn * len(self._with_foreground))])
+        record = self.records[number]
+        read = self._read(record)
+        draw = [self.seed, epoch, index, 1]
+        masks = {"target": read.target}
+        if read.weight is not None:
+            masks["weight"] = read.weight
+        if self.crop_size is None:
+            image, masks = self.augmentation(read.image, masks, draw)
+        else:
+            image, masks = self._crop(read.image, masks, rng, draw, centred)
+        statistics = read.statistics
+        return Sample(
+            image=np.ascontiguousarray(image),
+            target=np.ascontiguousarray(masks["target"]),
+            weight=np.ascontiguousarray(masks["weight"]) if "weight" in masks else None,
+            key=record.key,
+            mean=None if statistics is None else np.array(statistics.mean, np.float32),
+            std=None if statistics is None else np.array(statistics.std, np.float32),
+        )
+
+    def _crop(
+        self,
+        image: np.ndarray,
+        masks: dict[str, np.ndarray],
+        rng: np.random.Generator,
+        draw: list[int],
+        centred: bool,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        assert self.crop_size is not None
+        height, width = self.crop_size
+        top, left = _place(rng, masks["target"], self.crop_size, centred)
+        # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
+        moves = bool(self.augmentation.transforms)
+        side = max(height, width) + 2 * self.margin
+        rows, columns = (side, side) if moves else (height, width)
+        above, before = (rows - height) // 2, (columns - width) // 2
+        window = (top - above, left - before, rows, columns)
+        cut = {
+            name: _cut(mask, *window, fill=IGNORE if name == "target" else 0) for name, mask in masks.items()
+        }
+        image, cut = self.augmentation(_cut(image, *window, fill=None), cut, draw)
+        inner = (slice(above, above + height), slice(before, before + width))
+        return image[inner], {name: mask[inner] for name, mask in cut.items()}
+
+    def _read(self, record: Record) -> _Read:
+        if record.key in self._cache:
+            self._cache.move_to_end(record.key)
+            return self._cache[record.key]
+        native = self.source.read_image(record)
+        truth = self.source.read_truth(record)
+        if truth.classes.shape != native.shape[:2]:
+            raise UserError(
+                f"{record.key}: the image {record.image} is {native.shape[:2]}, "
+                f"its label {truth.classes.shape}"
+            )
+        statistics = self.normaliser.statistics(record, native)
+        image = resample_image(rescale(native, statistics), self.scale)
+        classes = resample_labels(truth.classes, self.scale)
+        instances = None if truth.instances is None else resample_labels(truth.instances, self.scale)
+        target = self.target.make(classes, instances, self.scale)
+        weight = None
+        if self.weights is not None:
+            weight = self.weights(instances, target).astype(np.float32, copy=False)  # type: ignore[arg-type]
+        read = _Read(image, target, weight, statistics)
+        if read.nbytes <= self.cache_bytes:
+            self._cache[record.key] = read
+            self._cached += read.nbytes
+            while self._cached > self.cache_bytes:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
+        return read
+
+
+def _has_foreground(source: Source, record: Record) -> bool:
+    classes = source.read_truth(record).classes
+    return bool(((classes > 0) & (classes != IGNORE)).any())
+
+
+def _place(
+    rng: np.random.Generator, target: np.ndarray, crop: tuple[int, int], centred: bool
+) -> tuple[int, int]:
+    """Top and left of a crop inside the picture; where it is larger, the picture lies in its middle."""
+    middle: tuple[float, float] | None = None
+    uniform = rng.random(2)
+    if centred:
+        present = np.flatnonzero(np.bincount(target.ravel(), minlength=256)[:IGNORE])
+        foreground = present[present > 0]
+        if len(foreground):
+            pixels = np.flatnonzero(target.ravel() == foreground[rng.integers(len(foreground))])
+            row, column = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[1])
+            middle = (row, column)
+    corner = []
+    for axis in (0, 1):
+        room = target.shape[axis] - crop[axis]
+        if room <= 0:
+            corner.append(-((-room) // 2))
+        elif middle is None:
+            corner.append(int(uniform[axis] * (room + 1)))
+        else:
+            corner.append(int(np.clip(middle[axis] - crop[axis] // 2, 0, room)))
+    return corner[0], corner[1]
+
+
+def _cut(array: np.ndarray, top: int, left: int, height: int, width: int, fill: int | None) -> np.ndarray:
+    """A window of a picture; beyond the edge `fill`, or the picture reflected if that is None."""
+    bottom, right = top + height, left + width
+    part = array[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    padding = [
+        (max(-top, 0), max(bottom - array.shape[0], 0)),
+        (max(-left, 0), max(right - array.shape[1], 0)),
+    ]
+    if not any(map(sum, padding)):
+        return part
+    if fill is not None:
+        return np.pad(part, padding, constant_values=fill)
+    # Reflect the whole picture, not the part: the part may be narrower than what is missing.
+    rows, columns = (
+        _reflected(start, count, length)
+        for start, count, length in ((top, height, array.shape[0]), (left, width, array.shape[1]))
+    )
+    return array[rows[:, None], columns]
+
+
+def _reflected(start: int, count: int, length: int) -> np.ndarray:
+    """Indices start … start+count-1, folded into 0 … length-1 by reflection that repeats no edge."""
+    if length == 1:
+        return np.zeros(count, np.intp)
+    folded = np.arange(start, start + count) % (2 * length - 2)
+    return np.where(folded < length, folded, 2 * length - 2 - folded)
+
+
+class EpochSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) for one process of several.
+
+    A global batch is `batch_size` × `world_size` consecutive indices; each process takes its own consecutive
+    part of it. The number of samples is rounded down to whole global batches, but there is at least one, so
+    all processes take the same number of steps and no batch is smaller than the others.
+
+    Parameters
+    ----------
+    samples : int
+        Per epoch.
+    batch_size : int
+        Per process.
+    epoch : int
+    start_step : int
+        Batches to leave out at the beginning (a resume within an epoch).
+    rank, world_size : int
+
+    Raises
+    ------
+    ValueError
+        A rank outside the world, or a size below one.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        epoch: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if samples < 1 or batch_size < 1 or not 0 <= rank < world_size or start_step < 0:
+            raise ValueError(
+                f"{samples=}, {batch_size=}, {start_step=}, {rank=}, {world_size=}: sizes are at least 1, "
+                "ranks below the world size"
+            )
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.steps = max(1, samples // (batch_size * world_size))
+        self.set_epoch(epoch, start_step)
+
+    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
+        """Go to another epoch; a loader that is kept (with its workers) draws from it when iterated next."""
+        self.epoch = epoch
+        self.start_step = start_step
+
+    def __len__(self) -> int:
+        """Batches still to come in this epoch."""
+        return max(0, self.steps - self.start_step)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Lists of (epoch, index)."""
+        for step in range(self.start_step, self.steps):
+            first = (step * self.world_size + self.rank) * self.batch_size
+            yield [(self.epoch, index) for index in range(first, first + self.batch_size)]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put samples together.
+
+    Raises
+    ------
+    UserError
+        Samples of different size or number of channels, naming two of them.
+    """
+    first = samples[0]
+    for sample in samples[1:]:
+        if sample.image.shape != first.image.shape:
+            raise UserError(
+                f"{first.key} is {_size(first)} and {sample.key} {_size(sample)}: images of one batch "
+                "need one size and number of channels; set augmentation.crop_size, or trainer.batch_size=1"
+            )
+    images = [sample.image for sample in samples]
+    if len({image.dtype for image in images}) > 1:
+        images = [i if i.dtype == np.float32 else (i / 255).astype(np.float32) for i in images]
+    stacked = torch.from_numpy(np.stack(images))
+
+    def gather(name: str) -> torch.Tensor | None:
+        values = [getattr(sample, name) for sample in samples]
+        return None if values[0] is None else torch.from_numpy(np.stack(values))
+
+    target = gather("target")
+    assert target is not None
+    return Batch(
+        image=stacked.permute(0, 3, 1, 2),  # N×H×W×C seen as N×C×H×W is torch's channels_last
+        target=target,
+        weight=gather("weight"),
+        mean=gather("mean"),
+        std=gather("std"),
+        keys=tuple(sample.key for sample in samples),
+    )
+
+
+def _size(sample: Sample) -> str:
+    return "×".join(map(str, sample.image.shape))
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def make_loader(
+    dataset: TrainingSet,
+    sampler: EpochSampler,
+    workers: int,
+    start_method: str | None = None,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """Loader of `Batch`; workers stay alive between epochs, so keep the loader and move on by `set_epoch`.
+
+    Parameters
+    ----------
+    dataset : TrainingSet
+    sampler : EpochSampler
+    workers : int
+        Processes that read and augment; 0: none, it is done between the steps.
+    start_method : {'fork', 'spawn', 'forkserver'} or None
+        None: the platform's own.
+    pin_memory : bool
+        For CUDA.
+    """
+    if workers < 0:
+        raise UserError(f"trainer.workers={workers} must not be negative")
+    context = multiprocessing.get_context(start_method) if workers and start_method else None
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_start_worker if workers else None,
+        multiprocessing_context=context,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        prefetch_factor=max(2, math.ceil(4 / workers)) if workers else None,
+    )
