@@ -1,0 +1,165 @@
+"""The arrows between the folders, and which library is let in where, read off the code itself.
+
+An image goes one way: files → records → samples → logits → loss, objects → tables, pictures. Each folder
+knows only what lies before it (CONTRIBUTING.md has the picture). A new arrow is a decision: write it down
+here and say why.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "unet_train"
+
+# What each folder (or file beside them) may import from the package, itself aside.
+LEAVES = {"errors", "__init__"}
+ARROWS = {
+    "__init__": set(),
+    "errors": set(),
+    "data": LEAVES,
+    "models": LEAVES,
+    "metrics": LEAVES,
+    "reporting": LEAVES,
+    "inference": LEAVES | {"data", "models"},
+    "training": LEAVES | {"data", "models", "inference", "metrics", "reporting"},
+    "config": LEAVES | {"data", "models", "inference", "training"},
+    "runs": LEAVES | {"data", "models", "inference", "metrics", "reporting", "training", "config"},
+    "api": LEAVES | {"data", "models", "inference", "metrics", "reporting", "training", "config", "runs"},
+    "commands": LEAVES
+    | {"data", "models", "inference", "metrics", "reporting", "training", "config", "runs", "api"},
+}
+
+# Libraries that only these folders or files know.
+KEPT_TO = {
+    "hydra": ("config/", "commands/"),
+    "omegaconf": ("config/", "commands/"),
+    "albumentations": ("data/augmentation.py", "data/elastic.py"),
+    "tifffile": ("data/",),
+    "imagecodecs": ("data/",),
+    "timm": ("models/",),
+    "torchvision": ("models/",),
+    "matplotlib": ("reporting/",),
+    "tensorboard": ("reporting/",),
+}
+
+# Modules that a misspelt key, --help or --version reaches: quick, so without these.
+LIGHT = ["unet_train", "unet_train.errors", "unet_train.data.records", "unet_train.data.splits"]
+HEAVY = ["torch", "torchvision", "albumentations", "skimage", "matplotlib", "timm"]
+
+
+def parse(path):
+    """The syntax tree of a file, or the error as a string."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    except SyntaxError as error:
+        return f"{path.name}:{error.lineno}: {error.msg}"
+
+
+PARSED = {path.relative_to(PACKAGE).as_posix(): parse(path) for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {module: tree for module, tree in PARSED.items() if isinstance(tree, ast.Module)}
+
+
+def imports(module, tree):
+    """Absolute dotted names that a module imports, anywhere in it: (line, name)."""
+    own = ["unet_train", *Path(module).with_suffix("").parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(own[: -node.level]) if node.level else ""
+            name = ".".join(filter(None, [base, node.module]))
+            # `from unet_train import data` imports unet_train.data.
+            yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+
+
+def folder_of(module):
+    return Path(module).with_suffix("").parts[0]
+
+
+def violations(module, tree):
+    """What a module imports against `ARROWS` and `KEPT_TO`, one line each."""
+    found = []
+    folder = folder_of(module)
+    for line, name in imports(module, tree):
+        top, *rest = name.split(".")
+        if top == "unet_train":
+            target = rest[0] if rest and rest[0] in ARROWS else "__init__"
+            if target != folder and target not in ARROWS.get(folder, set()):
+                found.append(f"{module}:{line}: {folder} must not know {name}")
+        elif top in KEPT_TO and not module.startswith(KEPT_TO[top]):
+            found.append(f"{module}:{line}: {top} is kept to {', '.join(KEPT_TO[top])}")
+    return found
+
+
+def test_every_file_is_python():
+    """Python 3.11 knows less syntax than 3.13: inside an f-string no backslash, for instance."""
+    assert [error for error in PARSED.values() if isinstance(error, str)] == []
+
+
+def test_arrows():
+    assert len(MODULES) > 20
+    assert [line for module, tree in MODULES.items() for line in violations(module, tree)] == []
+
+
+def test_every_folder_has_its_arrows():
+    assert {folder_of(module) for module in MODULES} <= set(ARROWS)
+    for folder, targets in ARROWS.items():
+        for target in targets:
+            assert folder not in ARROWS[target], f"{folder} and {target} know each other"
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("data/images.py", "from unet_train.training.loop import train"),
+        ("data/images.py", "def f():\n    from unet_train import models"),
+        ("data/layouts/folder.py", "from ...metrics import confusion"),
+        ("metrics/confusion.py", "import unet_train.data.records"),
+        ("inference/whole.py", "from unet_train.config import schema"),
+        ("training/loop.py", "import hydra.utils"),
+        ("data/sampling.py", "import albumentations as A"),
+    ],
+)
+def test_a_wrong_import_is_found(module, code):
+    assert len(violations(module, ast.parse(code))) == 1
+
+
+def test_right_imports_are_not():
+    code = "import torch\nfrom unet_train import __version__\nfrom ..errors import UserError\nfrom . import b"
+    assert violations("data/a.py", ast.parse(code)) == []
+
+
+def test_first_line_says_why_the_file_exists():
+    """Empty files aside."""
+    assert [module for module, tree in MODULES.items() if tree.body and not ast.get_docstring(tree)] == []
+
+
+def test_checkpoints_are_loaded_safely():
+    """A pickle can run code: every torch.load says weights_only=True."""
+    calls = []
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                calls.append((f"{module}:{node.lineno}", keywords.get("weights_only")))
+    assert calls
+    assert [call for call in calls if call[1] != "True"] == []
+
+
+def test_light_modules_stay_light():
+    """Importing them all, and everything in config/, leaves torch and its kind out."""
+    names = LIGHT + [
+        "unet_train." + Path(module).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        for module in MODULES
+        if folder_of(module) == "config"
+    ]
+    code = f"import importlib, sys\n[importlib.import_module(n) for n in {names!r}]\n"
+    code += f"print([n for n in {HEAVY!r} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
