@@ -142,6 +142,8 @@ def test_the_layouts_own_parts_win():
     assert [len(split.train), len(split.val), len(split.test)] == [5, 1, 1]
     split = make_split(records[:5] + records[6:], val_fraction=0.2)
     assert [len(split.train), len(split.val), len(split.test)] == [4, 1, 1]
+    split = make_split([*[record("01", n) for n in range(10)], record("02", 0, part="test")])
+    assert [len(split.train), len(split.val), len(split.test)] == [6, 2, 1]  # no part: train
     leak = [*records, record("g0", 99, part="test")]
     with pytest.raises(UserError, match=r"group 'g0' is in test \(g0/99\) and in train \(g0/0\)"):
         make_split(leak)

@@ -3,7 +3,7 @@
 The rules, in the order in which they are asked:
 
 1. A split file (`file`) names the records of each part.
-2. Otherwise the layout's own parts (``train/``, ``val/``, ``test/``) stand.
+2. Otherwise the layout's own parts (``train/``, ``val/``, ``test/``) stand; a record without one trains.
 3. Otherwise test is a fold of the groups (`folds`, `fold`), named groups (`test_groups`), or a share of them
    (`test_fraction`); by blocks, the last sections.
 4. Where val is not named by 1 or 2, it is a share of the training groups (`val_fraction`). Where that share
@@ -133,7 +133,7 @@ def make_split(
         builder.from_file(file, folds, fold)
     elif any(record.part for record in records):
         if folds is not None:
-            raise UserError("split.folds: the data set has folders train/, val/, test/ of its own")
+            raise UserError("split.folds: the data set says itself what its test part is")
         builder.from_parts()
     elif folds is not None:
         builder.from_folds(folds, fold)
@@ -259,10 +259,9 @@ class _Builder:
 
     def from_parts(self) -> None:
         for record in self.records:
-            if record.part in PARTS:
-                self.parts[record.part].append(record)
-            else:
-                self.unnamed += 1
+            if record.part is not None and record.part not in PARTS:
+                raise ValueError(f"{record.key}: part is train, val, test or None, not {record.part!r}")
+            self.parts[record.part or "train"].append(record)
         self.source = "dataset.root: "
         self._refuse_leaks()
         if not self.parts["val"]:

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tifffile
 
 from unet_train.data.images import write_image, write_labels
 from unet_train.data.layouts.challenge import ChallengeSource, uncovered_markers
@@ -161,6 +162,9 @@ def test_bad_labels_are_named(root):
     binary = ((frame({1: CELL_A, 2: CELL_B}) > 0) * 255).astype(np.uint8)
     write_labels(path, binary)
     with pytest.raises(UserError, match=r"man_seg002\.tif: a binary mask \(2 separate"):
+        source.read_truth(record)
+    tifffile.imwrite(path, np.full(SIZE, -1, np.int16))
+    with pytest.raises(UserError, match=r"man_seg002\.tif: values from -1 to -1 are not object numbers"):
         source.read_truth(record)
     one_with_crumb = frame({1: CELL_A})
     one_with_crumb[0, 0] = 1

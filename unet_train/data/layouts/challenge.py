@@ -40,6 +40,8 @@ _FRAME = re.compile(r"t(\d+)\.tiff?", re.IGNORECASE)
 _SEGMENTATION = re.compile(r"man_seg_?(\d+)\.tiff?", re.IGNORECASE)
 _MARKERS = re.compile(r"man_track_?(\d+)\.tiff?", re.IGNORECASE)
 
+_LARGEST_NUMBER = 2**24  # the challenge's own limit is 2¹⁶ − 1; counts per number must fit into memory
+
 _KINDS = {
     "gold": ("_GT", "SEG", _SEGMENTATION),
     "silver": ("_ST", "SEG", _SEGMENTATION),
@@ -205,8 +207,9 @@ class ChallengeSource:
         """Object numbers, H×W int32."""
         path = record.labels[kind]
         labels = read_sized_labels(path, record.image, self._declared_channels).astype(np.int32)
-        if labels.min() < 0:
-            raise UserError(f"{path}: negative values are not object numbers")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > _LARGEST_NUMBER:
+            raise UserError(f"{path}: values from {low} to {high} are not object numbers")
         if kind != "markers":
             _refuse_binary(path, labels)
         return labels

@@ -105,7 +105,9 @@ class KaggleSource:
         """
         path = record.labels["mask"]
         labels = read_sized_labels(path, record.image, self._declared_channels)
-        values = np.unique(labels)
+        values = (
+            np.unique(labels) if labels.dtype == np.int32 else np.flatnonzero(np.bincount(labels.ravel()))
+        )
         if not (set(values.tolist()) <= {0, 255} or set(values.tolist()) <= {0, 1}):
             text = ", ".join(str(value) for value in values[:8])
             raise UserError(f"{path}: mask values {text} where 0 and 255 are expected")

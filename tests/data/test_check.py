@@ -1,0 +1,156 @@
+"""The data check finds every planted fault, with its file, and counts right."""
+
+import numpy as np
+import pytest
+
+from unet_train.data.check import check_source, format_facts, format_problems
+from unet_train.data.images import write_image, write_labels
+from unet_train.data.layouts.challenge import ChallengeSource
+from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.kaggle import KaggleSource
+from unet_train.data.records import Record, Truth
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for index in range(6):
+        write_image(tmp_path / f"images/{index}.png", RNG.integers(1, 200, (10, 12), dtype=np.uint8))
+        mask = np.zeros((10, 12), np.uint8)
+        mask[:index] = 255
+        write_labels(tmp_path / f"masks/{index}.png", mask)
+    return tmp_path
+
+
+def test_a_sound_set(root):
+    source = FolderSource(root)
+    report = check_source(source, source.records())
+    assert report.problems == []
+    assert report.warnings == []
+    assert format_problems(report) == ""
+    facts = report.facts
+    assert facts["n"] == 6
+    assert facts["sizes"] == {"10×12": 6}
+    assert facts["channels"] == {1: 6}
+    assert facts["class_pixels"] == {"background": 45 * 12, "foreground": 15 * 12}
+    assert facts["ignored_pixels"] == 0
+    assert facts["empty"] == 1
+    assert len(set(report.hashes.values())) == 6
+    assert "background 75.0 %, foreground 25.0 %" in format_facts(report)
+
+
+def test_every_fault_is_listed_with_its_file(root):
+    (root / "images/0.png").write_bytes(b"")
+    (root / "images/1.png").write_bytes((root / "images/1.png").read_bytes()[:-30])
+    write_labels(root / "masks/2.png", np.zeros((3, 3), np.uint8))
+    write_image(root / "images/3.png", RNG.integers(0, 255, (10, 12, 3), dtype=np.uint8))
+    write_image(root / "images/lonely.png", np.zeros((10, 12), np.uint8))
+    source = FolderSource(root)
+    bad = np.zeros((10, 12), np.uint8)
+    bad[0, 0] = 77
+    write_labels(root / "masks/4.png", bad)  # after the source has discovered 0 and 255
+    source._channels = 1
+    for workers in (1, 3):
+        report = check_source(source, source.records(), workers=workers)
+        found = {problem.file.removeprefix(f"{root}/"): problem.what for problem in report.problems}
+        assert list(found) == [
+            "images/lonely.png",
+            "images/0.png",
+            "images/1.png",
+            "masks/2.png",
+            "images/3.png",
+            "masks/4.png",
+        ]
+        assert "has no mask" in found["images/lonely.png"]
+        assert "empty" in found["images/0.png"]
+        assert "truncated" in found["images/1.png"]
+        assert "3×3 labels for the 10×12 image" in found["masks/2.png"]
+        assert "3 channels where the data set has 1" in found["images/3.png"]
+        assert "77" in found["masks/4.png"]
+        text = format_problems(report)
+        assert text.startswith("6 problems in the data:\n")
+        assert len(text.splitlines()) == 7
+
+
+def test_the_same_picture_in_two_groups_is_said(root):
+    (root / "images/5.png").write_bytes((root / "images/2.png").read_bytes())
+    source = FolderSource(root)
+    report = check_source(source, source.records())
+    assert report.hashes["2"] == report.hashes["5"]
+    assert report.warnings == ["1 images are the same picture as one of another group, such as 2 and 5"]
+
+
+class Careless:
+    """A source of a user's own that keeps no promise."""
+
+    name = "careless"
+    notes: tuple = ()
+    classes = ("background", "cell")
+    channels = 1
+    margin = 0
+
+    def __init__(self):
+        nan = np.full((4, 4, 1), 0.5, np.float32)
+        nan[0, 0] = np.nan
+        self.images = {
+            "nan": nan,
+            "bright": np.full((4, 4, 1), 7, np.float32),
+            "flat": np.zeros((4, 4), np.uint8),
+            "double": np.zeros((4, 4, 1)),
+            "label": np.zeros((4, 4, 1), np.uint8),
+            "unknown": np.ones((4, 4, 1), np.uint8),
+        }
+
+    def records(self):
+        return [Record(key=key, image=f"<{key}>", group=key) for key in self.images]
+
+    def read_image(self, record):
+        return self.images[record.key]
+
+    def read_truth(self, record, *, scoring=False):
+        value = {"label": 2, "unknown": 255}.get(record.key, 0)
+        return Truth(classes=np.full((4, 4), value, np.uint8))
+
+
+def test_a_users_own_source():
+    source = Careless()
+    report = check_source(source, source.records())
+    found = {problem.file: problem.what for problem in report.problems}
+    assert set(found) == {"<nan>", "<bright>", "<flat>", "<double>", "label"}
+    assert "label values 2 outside the 2 classes" in found["label"]
+    assert report.warnings == ["1 truths hold ignored pixels only, such as unknown"]
+    doubled = source.records() + source.records()[-1:]
+    assert any(p.what == "2 records have this key" for p in check_source(source, doubled).problems)
+
+
+def test_gold_and_silver_are_both_read(tmp_path):
+    write_image(tmp_path / "01/t000.tif", RNG.integers(0, 255, (20, 20), dtype=np.uint8))
+    cell = np.zeros((20, 20), np.uint16)
+    cell[5:9, 5:9] = 3
+    write_labels(tmp_path / "01_GT/SEG/man_seg000.tif", cell)
+    write_labels(tmp_path / "01_ST/SEG/man_seg000.tif", cell)
+    source = ChallengeSource(tmp_path, labels="silver")
+    report = check_source(source, source.records())
+    assert report.problems == []
+    assert report.facts["instances"] == 1
+    for kind in ("ST", "GT"):
+        path = tmp_path / f"01_{kind}/SEG/man_seg000.tif"
+        before = path.read_bytes()
+        write_labels(path, cell[:10])
+        assert [problem.file for problem in check_source(source, source.records()).problems] == [str(path)]
+        path.write_bytes(before)
+
+
+def test_real_data_is_sound(real_data):
+    u373 = ChallengeSource(real_data / "PhC-C2DH-U373", margin=50)
+    report = check_source(u373, u373.records())
+    assert report.problems == []
+    assert report.facts["instances"] == 210
+    assert report.facts["values"] == [24.0, 186.0]
+    brain = KaggleSource(real_data / "kaggle_3m")
+    records = [record for record in brain.records() if record.group.startswith("TCGA_CS_494")]
+    report = check_source(brain, records)
+    assert report.problems == []
+    assert report.facts["class_pixels"]["lesion"] == 7112 + 28110
+    assert report.facts["empty"] == 40 - 15

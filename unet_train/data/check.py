@@ -1,0 +1,293 @@
+"""Looks at every file before any training time is spent, and lists all that is wrong, not the first thing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unet_train.data.records import IGNORE, Record, Source, Truth
+from unet_train.errors import UserError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: which file (or key), and what."""
+
+    file: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
+
+
+@dataclass
+class Report:
+    """What a look at all files gave.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        In the order of the records; empty where all is well.
+    warnings : list of str
+        Nothing to stop for: the same picture under two keys, truths in which nothing is known.
+    facts : dict
+        Plain values: ``n`` images read; ``sizes`` {"H×W": images}; ``channels`` {count: images}; ``dtype``
+        {"uint8": images}; ``values`` [least, greatest] pixel value as handed out (uint8 0..255, float 0..1);
+        ``class_pixels`` {class name: pixels}; ``ignored_pixels``; ``empty`` images without foreground;
+        ``instances`` objects (0 where there are none to count).
+    hashes : dict
+        Key → sha1 of the picture (shape, dtype, pixels), the same for a file saved anew without loss.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Look:
+    """What one record gave; small, so that no picture is held."""
+
+    problems: list[Problem] = field(default_factory=list)
+    digest: str | None = None
+    size: tuple[int, int] | None = None
+    channels: int = 0
+    dtype: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    class_pixels: np.ndarray | None = None  # 256 counts
+    objects: int = 0
+
+
+def check_source(
+    source: Source,
+    records: Sequence[Record],
+    *,
+    workers: int | None = None,
+    progress: Callable[[Iterable[_Look], int], Iterable[_Look]] | None = None,
+) -> Report:
+    """Read every image and every truth once and report.
+
+    Parameters
+    ----------
+    source : Source
+        Where pixels come from. Its ``layout_problems()``, where it has that, are part of the report: names
+        that do not pair.
+    records : sequence of Record
+        Those to look at.
+    workers : int, optional
+        Threads that read; decoding releases Python's lock. None: up to four. The report does not depend on
+        it.
+    progress : callable, optional
+        ``progress(iterable, total)`` returns the iterable with a bar around it.
+
+    Returns
+    -------
+    Report
+        Unreadable or empty files, NaN, sizes and channel counts that do not fit, label values outside the
+        classes, keys that occur twice; and facts.
+    """
+    report = Report()
+    for path, what in getattr(source, "layout_problems", list)():
+        report.problems.append(Problem(path, what))
+    for key, count in Counter(record.key for record in records).items():
+        if count > 1:
+            report.problems.append(Problem(key, f"{count} records have this key"))
+    try:
+        channels = source.channels
+    except UserError:
+        channels = 0  # the first image is not readable; it is reported with the others
+
+    def look(record: Record) -> _Look:
+        return _look_at(source, record, channels)
+
+    workers = min(4, os.cpu_count() or 1) if workers is None else max(1, workers)
+    if workers == 1 or len(records) < 2:
+        looks: Iterable[_Look] = map(look, records)
+        report_looks = list(progress(looks, len(records)) if progress else looks)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            looks = pool.map(look, records)
+            report_looks = list(progress(looks, len(records)) if progress else looks)
+    _gather(report, source, records, report_looks)
+    return report
+
+
+def format_problems(report: Report) -> str:
+    """All problems, one line each under a line with their number; empty where there are none."""
+    if not report.problems:
+        return ""
+    count = len(report.problems)
+    head = f"{count} problem{'s' if count > 1 else ''} in the data:"
+    return "\n".join([head, *(f"  {problem}" for problem in report.problems)])
+
+
+def format_facts(report: Report) -> str:
+    """The facts as a few lines for a person."""
+    facts = report.facts
+    counted = sum(facts["class_pixels"].values())
+    shares = ", ".join(
+        f"{name} {100 * pixels / max(counted, 1):.1f} %" for name, pixels in facts["class_pixels"].items()
+    )
+    ignored = facts["ignored_pixels"]
+    lines = [
+        f"images    {facts['n']}",
+        f"sizes     {_tally(facts['sizes'])}",
+        f"channels  {_tally(facts['channels'])}",
+        f"values    {facts['values'][0]:g} to {facts['values'][1]:g} ({_tally(facts['dtype'])})",
+        f"classes   {shares} of the known pixels",
+        f"unknown   {100 * ignored / max(counted + ignored, 1):.1f} % of all pixels",
+        f"empty     {facts['empty']} images without foreground",
+    ]
+    if facts["instances"]:
+        lines.append(f"objects   {facts['instances']}")
+    return "\n".join(lines)
+
+
+def _tally(counts: dict[Any, int]) -> str:
+    """``512×512`` where all agree, else ``512×512 (3), 520×696 (2)``."""
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    shown = [f"{value} ({count})" for value, count in counts.items()]
+    return ", ".join(shown[:6] + (["…"] if len(shown) > 6 else []))
+
+
+def _look_at(source: Source, record: Record, channels: int) -> _Look:
+    look = _Look()
+    image: np.ndarray | None = None
+    try:
+        image = source.read_image(record)
+    except UserError as error:
+        look.problems.append(_problem(record, error))
+    if image is not None:
+        _look_at_image(look, record, image, channels)
+    first = True
+    for scoring in _truths_to_read(record):
+        try:
+            truth = source.read_truth(record, scoring=scoring)
+        except UserError as error:
+            problem = _problem(record, error)
+            if problem not in look.problems:
+                look.problems.append(problem)
+            continue
+        _look_at_truth(look, record, truth, source.classes, first)
+        first = False
+    return look
+
+
+def _truths_to_read(record: Record) -> list[bool]:
+    """Values of `scoring` to read the truth with; one where the record has one kind of labels only."""
+    wanted = ([False] if record.trainable else []) + ([True] if record.scorable else [])
+    kinds = set(record.labels) - {"markers"}
+    return wanted if len(kinds) > 1 else wanted[:1]
+
+
+def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int) -> None:
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.float32) or image.size == 0:
+        what = f"{image.dtype} {image.shape} is no H×W×C image of uint8 or float32"
+        look.problems.append(Problem(record.image, what))
+        return
+    look.size = (image.shape[0], image.shape[1])
+    look.channels = image.shape[2]
+    look.dtype = str(image.dtype)
+    look.low, look.high = float(image.min()), float(image.max())
+    if channels and look.channels != channels:
+        look.problems.append(
+            Problem(record.image, f"{look.channels} channels where the data set has {channels}")
+        )
+    if image.dtype == np.float32 and not (look.low >= 0.0 and look.high <= 1.0):  # NaN fails both
+        look.problems.append(
+            Problem(record.image, f"float values from {look.low:g} to {look.high:g}, not in [0, 1]")
+        )
+    digest = hashlib.sha1(f"{image.shape} {image.dtype}".encode(), usedforsecurity=False)
+    digest.update(np.ascontiguousarray(image).data)
+    look.digest = digest.hexdigest()
+
+
+def _look_at_truth(look: _Look, record: Record, truth: Truth, classes: Sequence[str], count: bool) -> None:
+    labels = next(iter(record.labels.values()), record.key)
+    if look.size is not None and truth.classes.shape != look.size:
+        height, width = truth.classes.shape
+        what = f"{height}×{width} labels for the {look.size[0]}×{look.size[1]} image {record.image}"
+        look.problems.append(Problem(labels, what))
+    pixels = np.bincount(truth.classes.ravel(), minlength=256)
+    outside = [value for value in np.flatnonzero(pixels) if value >= len(classes) and value != IGNORE]
+    if outside:
+        values = ", ".join(str(value) for value in outside[:8])
+        look.problems.append(Problem(labels, f"label values {values} outside the {len(classes)} classes"))
+    if count:
+        look.class_pixels = pixels
+        if truth.instances is not None:
+            look.objects = int((np.unique(truth.instances) > 0).sum())
+
+
+def _problem(record: Record, error: UserError) -> Problem:
+    """Take file and message apart again: a UserError's line begins with the file it is about."""
+    text = str(error)
+    for path in (record.image, *record.labels.values()):
+        if text.startswith(f"{path}: "):
+            return Problem(path, text[len(path) + 2 :])
+    return Problem(record.key, text.removeprefix(f"{record.key}: "))
+
+
+def _gather(report: Report, source: Source, records: Sequence[Record], looks: Sequence[_Look]) -> None:
+    sizes: Counter[str] = Counter()
+    channels: Counter[int] = Counter()
+    dtypes: Counter[str] = Counter()
+    pixels = np.zeros(256, np.int64)
+    lows, highs = [], []
+    empty = objects = 0
+    unknown: list[str] = []
+    for record, look in zip(records, looks, strict=True):
+        report.problems += look.problems
+        if look.digest is not None and look.size is not None:
+            report.hashes[record.key] = look.digest
+            sizes[f"{look.size[0]}×{look.size[1]}"] += 1
+            channels[look.channels] += 1
+            dtypes[look.dtype] += 1
+            lows.append(look.low)
+            highs.append(look.high)
+        if look.class_pixels is not None:
+            pixels += look.class_pixels
+            objects += look.objects
+            empty += int(look.class_pixels[1:IGNORE].sum() == 0)
+            if look.class_pixels[:IGNORE].sum() == 0:
+                unknown.append(record.key)
+    report.facts = {
+        "n": len(report.hashes),
+        "sizes": dict(sizes.most_common()),
+        "channels": dict(channels.most_common()),
+        "dtype": dict(dtypes.most_common()),
+        "values": [min(lows, default=0.0), max(highs, default=0.0)],
+        "class_pixels": {name: int(pixels[index]) for index, name in enumerate(source.classes)},
+        "ignored_pixels": int(pixels[IGNORE]),
+        "empty": empty,
+        "instances": objects,
+    }
+    if unknown:
+        report.warnings.append(f"{len(unknown)} truths hold ignored pixels only, such as {unknown[0]}")
+    report.warnings += _twins(report.hashes, {record.key: record for record in records})
+
+
+def _twins(hashes: dict[str, str], records: dict[str, Record]) -> list[str]:
+    """The same picture in two groups would train and test on itself, whatever the split."""
+    first: dict[str, str] = {}
+    pairs = []
+    for key, digest in hashes.items():
+        other = first.setdefault(digest, key)
+        if records[other].group != records[key].group:
+            pairs.append((other, key))
+    if not pairs:
+        return []
+    return [
+        f"{len(pairs)} images are the same picture as one of another group, such as {pairs[0][0]} and "
+        f"{pairs[0][1]}"
+    ]
