@@ -129,6 +129,10 @@ def _named_tensors(content: Any) -> dict[str, torch.Tensor]:
     """The state dict in what a file held; the dict itself, or the one under a usual key."""
     if not isinstance(content, dict):
         return {}
+    average = content.get("ema")
+    if isinstance(average, dict) and _named_tensors(average.get("average")):
+        # Where one of our checkpoints has averaged weights, those are the ones it was judged by.
+        return _named_tensors(average["average"])
     tensors = {
         name: value
         for name, value in content.items()
