@@ -22,6 +22,10 @@ from unet_train.config.schema import COMMANDS, CUSTOM, PATH_KEYS, SECTIONS, chec
 from unet_train.errors import UserError
 
 
+OPTIONAL = ("dataset", "encoder", "split")
+"""Sections that may be null in commands that go by a checkpoint: then its own count."""
+
+
 def config_folder() -> Path:
     """Folder of the shipped YAML: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
@@ -139,7 +143,8 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             raise UserError(_explain(command, overrides, options, error)) from error
         HydraConfig.instance().set_config(composed)
         for section in SECTIONS:
-            if section in composed and not isinstance(composed._get_node(section), DictConfig):
+            optional = section in OPTIONAL and composed.get(section) is None
+            if section in composed and not (optional and command in ("eval", "predict")) and not isinstance(composed[section], DictConfig):
                 raise UserError(_not_a_group(section, composed[section]))
         try:
             run_folder = composed.hydra.run.dir if command == "train" else ""
@@ -181,9 +186,10 @@ def typed(command: str, tree: DictConfig | dict[str, Any]) -> Any:
         if name not in known:
             raise UserError(f"{name}: no such key{near(str(name), [*known, *flat_keys(tree)])}")
     values: dict[str, Any] = {}
+    needed = OPTIONAL if command in ("train", "data") else ()
     for name, (hint, _) in known.items():
         if name in SECTIONS:
-            values[name] = _typed_section(name, tree)
+            values[name] = _typed_section(name, tree, needed)
         elif name not in tree or OmegaConf.is_missing(tree, name):
             raise UserError(f"{name} is missing: set {name}=…")
         else:
@@ -240,9 +246,8 @@ def _not_a_group(section: str, value: Any) -> str:
     )
 
 
-def _typed_section(section: str, tree: DictConfig) -> Any:
-    optional = section in ("dataset", "encoder", "split") and (section not in tree or tree[section] is None)
-    if optional:
+def _typed_section(section: str, tree: DictConfig, needed: Sequence[str]) -> Any:
+    if section in OPTIONAL and tree.get(section) is None and section not in needed:
         return None
     node = tree.get(section)
     if not isinstance(node, DictConfig):

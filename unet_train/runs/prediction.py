@@ -113,6 +113,8 @@ def find_inputs(typed: str) -> list[Job]:
         files = sorted(Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file())
         files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
         root = Path(os.path.commonpath([f.parent for f in files])) if files else Path()
+    if not files and not path.exists() and not glob.has_magic(str(path)):
+        raise UserError(f"input={typed}: no such file or folder")
     if not files:
         raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
     relative = [f.relative_to(root) for f in files]

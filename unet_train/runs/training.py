@@ -27,7 +27,6 @@ from unet_train.config.compose import Composed
 from unet_train.config.early import expand
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation import build_augmentation
-from unet_train.data.border_weights import BorderWeights
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source, Truth
@@ -226,8 +225,14 @@ def training_set(config: TrainConfig, data: Data, target: Any) -> TrainingSet:
         foreground_share=augmentation.foreground_share,
         samples_per_epoch=config.trainer.samples_per_epoch,
         seed=config.seed,
-        weights=BorderWeights(**border) if border is not None else None,
+        weights=_weight_map(border, data.description.scale) if border is not None else None,
     )
+
+
+def _weight_map(border: dict[str, Any], scale: float) -> Any:
+    from unet_train.data.border_weights import BorderWeights
+
+    return BorderWeights(**border, scale=scale)
 
 
 # --- model --------------------------------------------------------------------------------------------
@@ -274,6 +279,7 @@ def build_parts(
         ema=EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None,
         precision=precision,
         device=device,
+        outputs=outputs,
         forward=forward,
     )
     settings = Settings(

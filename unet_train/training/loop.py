@@ -24,7 +24,6 @@ from unet_train.training.distributed import World
 from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation
 from unet_train.training.losses import Loss
-from unet_train.training.optimizers import set_lr
 from unet_train.training.precision import Precision
 from unet_train.training.run_folder import LOGGER, History
 from unet_train.training.schedules import Plateau
@@ -92,6 +91,8 @@ class Parts:
     ema: EMA | None
     precision: Precision
     device: torch.device
+    outputs: tuple[str, ...]
+    """Names of the model's outputs."""
     forward: Callable[..., torch.Tensor]
     """The model as called in a step: itself, compiled, or wrapped for several processes."""
 
@@ -200,6 +201,10 @@ def fit(
         If the loss is not finite, memory runs out, or a file cannot be read.
     """
     batches_per_epoch, _ = epoch_lengths(len(data), settings, world)
+    sampler = EpochSampler(
+        len(data), settings.batch_size, state.epoch, state.batches, rank=world.rank, world_size=world.size
+    )
+    loader = make_loader(data, sampler, settings.workers, pin_memory=parts.device.type == "cuda")
     saved_at = time.monotonic()
     with catch_signals() as signals:
         for epoch in range(state.epoch, settings.epochs):
@@ -213,22 +218,15 @@ def fit(
                 dynamic_ncols=True,
                 unit="batch",
             )
-            sampler = EpochSampler(
-                len(data),
-                settings.batch_size,
-                epoch,
-                start_step=state.batches,
-                rank=world.rank,
-                world_size=world.size,
-            )
+            sampler.set_epoch(epoch, state.batches)
             parts.model.train()
-            for group in grouped(iter(make_loader(data, sampler, settings.workers)), settings.accumulate):
+            for group in grouped(iter(loader), settings.accumulate):
                 update(parts, group, state, settings, world)
                 bar.update(len(group))
                 if time.monotonic() - getattr(bar, "told", 0.0) > 1 and not bar.disable:
                     bar.told = time.monotonic()
                     pace = settings.batch_size * world.size * (state.batches - seen_before)
-                    bar.set_postfix_str(_postfix(state, data, pace / (time.monotonic() - started)))
+                    bar.set_postfix_str(_postfix(parts, state, pace / (time.monotonic() - started)))
                 stop = world.any(bool(signals))
                 due = time.monotonic() - saved_at > 60 * settings.every_minutes
                 if stop or (world.size == 1 and due and state.batches < batches_per_epoch):
@@ -245,7 +243,7 @@ def fit(
                 * (state.batches - seen_before)
                 / (time.monotonic() - started)
             )
-            scores = _train_scores(parts, state, data, world) | {"train/images_per_second": pace}
+            scores = _train_scores(parts, state, world) | {"train/images_per_second": pace}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
             last = state.epoch == settings.epochs
             if validate is not None and (last or state.epoch % settings.val_every == 0):
@@ -303,7 +301,8 @@ def update(parts: Parts, group: list[Batch], state: State, settings: Settings, w
     if settings.clip_grad_norm is not None:
         parts.scaler.unscale_(parts.optimizer)
         torch.nn.utils.clip_grad_norm_(parts.model.parameters(), settings.clip_grad_norm)
-    set_lr(parts.optimizer, parts.lr(state.update))
+    for param_group in parts.optimizer.param_groups:
+        param_group["lr"] = parts.lr(state.update)
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     if parts.ema is not None:
@@ -337,7 +336,7 @@ def _count(parts: Parts, state: State, logits: torch.Tensor, target: torch.Tenso
     _add(state.sums, "counts", confusion_counts_tensor(prediction, target, classes))
 
 
-def _train_scores(parts: Parts, state: State, data: TrainingSet, world: World) -> dict[str, float]:
+def _train_scores(parts: Parts, state: State, world: World) -> dict[str, float]:
     """Loss per term and IoU over the epoch's crops, and the learning rate of its last update."""
     numerators, totals, counts = (
         world.sum(state.sums[k].clone()) for k in ("numerators", "totals", "counts")
@@ -351,7 +350,7 @@ def _train_scores(parts: Parts, state: State, data: TrainingSet, world: World) -
             f"the loss became {scores['train/loss']} in epoch {state.epoch + 1}: lower optimizer.lr, set "
             "trainer.clip_grad_norm, or use trainer.precision=32"
         )
-    iou = scores_from_counts(counts.cpu().numpy(), data.outputs)["iou/mean"]
+    iou = scores_from_counts(counts.cpu().numpy(), parts.outputs)["iou/mean"]
     return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
 
 
@@ -378,10 +377,10 @@ def _judge(
         parts.plateau.step(score)
 
 
-def _postfix(state: State, data: TrainingSet, pace: float) -> str:
+def _postfix(parts: Parts, state: State, pace: float) -> str:
     numerators, totals, counts = (state.sums[k] for k in ("numerators", "totals", "counts"))
     loss = float((numerators / totals.clamp_min(1e-12)).sum())
-    iou = scores_from_counts(counts.cpu().numpy(), data.outputs)["iou/mean"]
+    iou = scores_from_counts(counts.cpu().numpy(), parts.outputs)["iou/mean"]
     return f"loss {loss:.3f}, IoU {iou:.3f}, {pace:.1f} images/s"
 
 

@@ -1,0 +1,102 @@
+"""`unet-data`: check, fetch or draw a data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from unet_train.commands import shell
+from unet_train.config.compose import compose_command, near
+from unet_train.config.early import check_dataset, expand
+from unet_train.errors import UserError
+
+LAYOUTS = ("folder", "challenge", "kaggle_3m")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    shell.main("data", data)
+
+
+def data(arguments: shell.Arguments) -> int:
+    """Do what the first word says; the exit code."""
+    shell.refuse_sweeps(arguments, "data")
+    words = arguments.overrides
+    actions = {"check": check, "fetch": fetch, "demo": demo}
+    if not words or words[0] not in actions:
+        given = words[0] if words else "nothing"
+        raise UserError(f"{given}: say check, fetch or demo{near(given, actions)} (see --help)")
+    if words[0] == "check":
+        return check(words[1:], arguments.config_dir)
+    return actions[words[0]](words[1:])  # type: ignore[operator]
+
+
+def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
+    """Read every file of a data set; 1 if something is wrong with it, listed by file."""
+    config = compose_command("data", overrides, config_dir).config
+    check_dataset(config.dataset)
+    from unet_train.config.build import build_source, build_split
+    from unet_train.data.check import check_source, format_facts, format_problems
+
+    source = build_source(config.dataset)
+    records = source.records()
+    report = check_source(source, records, progress=True)
+    for note in source.notes:
+        print(note)
+    print(format_facts(report))
+    if report.problems:
+        print(format_problems(report))
+        return 1
+    split = build_split(config.split, config.dataset, records)
+    for note in split.notes:
+        print(note)
+    print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
+    print("no problem found")
+    return 0
+
+
+def fetch(words: Sequence[str]) -> int:
+    """Download a data set, or say how to get it."""
+    keys = _keys(words[1:], {"root": ""})
+    if not words or "=" in words[0]:
+        raise UserError("fetch which? unet-data fetch phc_u373, dic_hela or brain_mri")
+    from unet_train.data.fetch import fetch_dataset
+
+    base = Path(os.environ.get("UNET_TRAIN_DATA", "data"))
+    fetch_dataset(words[0], expand(keys["root"]) if keys["root"] else base / words[0])
+    return 0
+
+
+def demo(words: Sequence[str]) -> int:
+    """Draw the demo images into a folder."""
+    keys = _keys(words, {"output": "", "layout": "folder", "seed": "0"})
+    if not keys["output"]:
+        raise UserError("output is missing: unet-data demo output=FOLDER")
+    if keys["layout"] not in LAYOUTS:
+        raise UserError(f"layout={keys['layout']}: choose one of {', '.join(LAYOUTS)}")
+    if not keys["seed"].isdecimal():
+        raise UserError(f"seed={keys['seed']}: a whole number")
+    folder = expand(keys["output"])
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"output={folder}: there is something already; name a new folder")
+    from unet_train.data.demo import write_demo
+
+    write_demo(folder, layout=keys["layout"], seed=int(keys["seed"]))
+    name = {"folder": "folder", "challenge": "dic_hela", "kaggle_3m": "brain_mri"}[keys["layout"]]
+    print(f"written to {folder}; try: unet-data check dataset={name} dataset.root={folder}")
+    return 0
+
+
+def _keys(words: Sequence[str], defaults: dict[str, str]) -> dict[str, str]:
+    values = dict(defaults)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in defaults:
+            raise UserError(f"{word}: no such key{near(name, defaults)}; there are {', '.join(defaults)}")
+        values[name] = value
+    return values
+
+
+if __name__ == "__main__":
+    main()
