@@ -42,7 +42,9 @@ esac
 
 
 def make(folder, *arguments, path=None):
-    environment = {k: v for k, v in os.environ.items() if k not in ("VENV", "PYTHON", "ARGS", "MAKEFLAGS")}
+    # The tests themselves are run by make, whose variables must not reach this one.
+    own = ("VENV", "PYTHON", "ARGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    environment = {k: v for k, v in os.environ.items() if k not in own}
     if path is not None:
         environment["PATH"] = str(path)
     return subprocess.run(
