@@ -81,11 +81,11 @@ class OverlapLinker:
             for own, label in self._partners(compact, len(ids)):
                 labels[own] = label
                 self.tracks[label - 1].last = frame
-        for own in np.flatnonzero(labels[1:] == 0) + 1:
+        for own in (np.flatnonzero(labels[1:] == 0) + 1).tolist():
             if len(self.tracks) >= LARGEST_LABEL:
                 raise UserError(
-                    f"format=ctc: more than {LARGEST_LABEL} tracks by frame {frame}, and the format's 16 bits "
-                    "hold no more; predict a part of the sequence, or raise objects.min_size"
+                    f"format=ctc: more than {LARGEST_LABEL} tracks by frame {frame}, and the 16 bits of the "
+                    "format hold no more; predict a part of the sequence, or raise objects.min_size"
                 )
             self.tracks.append(Track(len(self.tracks) + 1, frame, frame))
             labels[own] = len(self.tracks)
