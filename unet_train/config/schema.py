@@ -173,6 +173,7 @@ class Augmentation:
         "height and width of training crops, working pixels; null: whole images", at_least=16
     )
     foreground_share: float = key("share of crops centred on foreground", at_least=0)
+    balance: bool = key("take the crops centred on foreground from images that have any")
     transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
 
 

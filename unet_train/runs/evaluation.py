@@ -207,7 +207,8 @@ def draw_extremes(
         truth = source.read_truth(record, scoring=True)
         prediction = predictor.predict(image, normaliser.statistics(record, image))
         caption = f"{record.key}  IoU {result.scores['iou/mean']:.3f}"
-        path = folder / f"{rank}_{re.sub(r'[^\w.-]+', '_', record.key)}.png"
+        name = re.sub(r"[^\w.-]+", "_", record.key)
+        path = folder / f"{rank}_{name}.png"
         write_image(path, overlay(image, truth.classes, prediction.classes, caption=caption))
         paths.append(path)
     return paths

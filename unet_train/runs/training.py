@@ -223,6 +223,7 @@ def training_set(config: TrainConfig, data: Data, target: Any) -> TrainingSet:
         augmentation=build_augmentation(augmentation.transforms),
         crop_size=augmentation.crop_size,
         foreground_share=augmentation.foreground_share,
+        balance=augmentation.balance,
         samples_per_epoch=config.trainer.samples_per_epoch,
         seed=config.seed,
         weights=_weight_map(border, data.description.scale) if border is not None else None,
