@@ -209,10 +209,10 @@ def test_named_records_must_be_usable(tmp_path):
     ]
     file = tmp_path / "s.json"
     file.write_text('{"train": ["a/0"], "val": []}')
-    with pytest.raises(UserError, match="a/0 is in train and has not labels to train on"):
+    with pytest.raises(UserError, match="a/0 is in train and has no labels to train on"):
         make_split(records, file=file)
     file.write_text('{"train": ["a/1"], "val": ["b/0"]}')
-    with pytest.raises(UserError, match="b/0 is in val and has not a truth"):
+    with pytest.raises(UserError, match="b/0 is in val and has no truth"):
         make_split(records, file=file)
     file.write_text('{"train": ["a"], "val": ["b"]}')  # groups: what cannot serve is left out and counted
     split = make_split(records, file=file)

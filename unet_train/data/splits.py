@@ -373,10 +373,10 @@ class _Builder:
         lost = sum(record.trainable for record in ordered if record.key in near)
         where = f" of group {group}" if group else ""
         span = block[0].key if len(block) == 1 else f"{block[0].key} to {block[-1].key}"
-        self.notes.append(
-            f"{part} is a block of consecutive records{where} ({span}, {len(block)} scored); "
-            f"{lost} that could train lie within {self.gap} of it and are left out"
-        )
+        note = f"{part} is a block of consecutive records{where} ({span}, {len(block)} scored)"
+        if lost:
+            note += f"; {lost} that could train lie within {self.gap} of it and are left out"
+        self.notes.append(note)
         return [record for record in records if record.key not in taken and record.key not in near]
 
     # --- names ----------------------------------------------------------------------------------------------
@@ -422,9 +422,9 @@ class _Builder:
 
     def finish(self) -> Split:
         self._refuse_leaks()
-        self._drop_unusable("train", "trainable", "labels to train on")
-        self._drop_unusable("val", "scorable", "a truth to score against")
-        self._drop_unusable("test", "scorable", "a truth to score against")
+        self._drop_unusable("train", "trainable", "no labels to train on")
+        self._drop_unusable("val", "scorable", "no truth to score against")
+        self._drop_unusable("test", "scorable", "no truth to score against")
         if self.unnamed:
             self.notes.append(f"{self.unnamed} of {len(self.records)} records are in no part and left out")
         place = {record.key: index for index, record in enumerate(self.records)}
@@ -456,12 +456,12 @@ class _Builder:
         named = [record for record in dropped if record.key in self.explicit]
         if named:
             raise UserError(
-                f"{self.source}{named[0].key} is in {part} and has not {what}"
+                f"{self.source}{named[0].key} is in {part} and has {what}"
                 f"{f' ({len(named)} such records)' if len(named) > 1 else ''}"
             )
         if dropped:
             self.parts[part] = [record for record in self.parts[part] if getattr(record, quality)]
-            self.notes.append(f"{len(dropped)} records of {part} have not {what} and are left out")
+            self.notes.append(f"{len(dropped)} records of {part} have {what} and are left out")
 
 
 def _checked_fold(fold: int | None, folds: int) -> int:
