@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.inference.whole import predict_probabilities, resample_image, resample_probabilities
+from unet_train.inference.whole import predict_probabilities, resample_probabilities
 
 
 class Brightness(nn.Module):
@@ -65,13 +65,11 @@ def test_scale_averages_areas_and_interpolates_back():
     assert predict_probabilities(model, image, scale=2.0).shape == (2, 20, 30)
 
 
-def test_resampling_takes_many_channels_and_keeps_constants():
+def test_many_channels_and_probabilities_of_other_sizes():
     image = np.full((9, 7, 6), 200, np.uint8)
-    small = resample_image(image, 0.4)
-    assert small.shape == (4, 3, 6)
-    assert (small == 200).all()
-    assert resample_image(image, 1.0) is image
+    np.testing.assert_allclose(predict_probabilities(Brightness(), image, scale=0.4)[1], 200 / 255, atol=1e-6)
     assert resample_probabilities(np.ones((3, 4, 5), np.float32), (9, 8)).shape == (3, 9, 8)
+    assert (resample_probabilities(np.ones((3, 9, 8), np.float32), (4, 5)) == 1).all()
 
 
 def test_tta_is_the_mean_over_eight_orientations():

@@ -180,7 +180,7 @@ def predict_tiled(
     side, overlap = tile_geometry(tile, overlap, multiple)
     height, width = image.shape[:2]
     full = [math.ceil(length / multiple) * multiple for length in (height, width)]
-    image = np.pad(image, ((0, full[0] - height), (0, full[1] - width), (0, 0)), mode="reflect")
+    image = extend(image, (full[0], full[1]))
     sides = [min(side, length) for length in full]
     starts = [
         tile_starts(length, s, min(overlap, s - 1), multiple) for length, s in zip(full, sides, strict=True)
@@ -199,6 +199,30 @@ def predict_tiled(
             total[:, r : r + sides[0], c : c + sides[1]] += result * window
     assert total is not None  # there is always a first tile
     return total[:, :height, :width]
+
+
+def extend(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Continue an image at the bottom and on the right, exactly as the network itself pads.
+
+    Parameters
+    ----------
+    image : ndarray
+        H×W×C.
+    size : (int, int)
+        At least H and W. The image is mirrored (edge pixel not repeated) as far as it reaches, and its first
+        row or column repeated beyond.
+
+    Returns
+    -------
+    ndarray
+        size[0]×size[1]×C.
+    """
+    for axis, length in enumerate(size):
+        here = image.shape[axis]
+        if here != length:
+            source = (here - 1) - np.abs(np.arange(length) - (here - 1))
+            image = np.take(image, np.maximum(source, 0), axis)
+    return image
 
 
 def stride_of(model: nn.Module) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from unet_train.data.normalisation import image_statistics
+from unet_train.data.resampling import resample_image
 from unet_train.errors import UserError
 
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -42,7 +44,8 @@ def predict_probabilities(
     image : ndarray
         H×W×C, uint8 or float32 in [0, 1].
     mean, std : sequence of C floats or None
-        Normalisation of this image in [0, 1] units; None: the model's own buffers.
+        Normalisation of this image in [0, 1] units; None: the model's own buffers, or, for a model that is
+        normalised per image, mean and standard deviation of `image`.
     scale : float
         Working resolution: the network sees the image resampled by this factor (antialiased when < 1); the
         probabilities come back at native size, interpolated bilinearly.
@@ -83,6 +86,10 @@ def predict_probabilities(
     small = resample_image(image, scale)
     if mirror > 0:
         small = mirror_frame(small, mirror)
+    if mean is None and getattr(getattr(model, "normalisation", None), "mode", None) == "image":
+        # Left alone, the model would normalise what it sees: each tile, each mirrored frame by itself.
+        statistics = image_statistics(image)
+        mean, std = statistics.mean, statistics.std
     forward = make_forward(model, mean, std, device=device, autocast_dtype=autocast_dtype, tta=tta)
     with evaluating(model), memory_advice(small.shape[:2]):
         if tile == "auto":
@@ -195,38 +202,6 @@ def check_image(image: np.ndarray) -> np.ndarray:
             f"an image must be H×W×C, uint8 or float32, not empty; got {image.shape} {image.dtype}"
         )
     return image
-
-
-def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width at the working resolution: rounded, at least one pixel."""
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def resample_image(image: np.ndarray, scale: float) -> np.ndarray:
-    """Bring an image to the working resolution.
-
-    Parameters
-    ----------
-    image : ndarray
-        H×W×C uint8 or float32.
-    scale : float
-        Factor; below 1 by averaging areas (antialiased), above 1 bilinearly.
-
-    Returns
-    -------
-    ndarray
-        round(H·scale)×round(W·scale)×C of the same dtype; `image` itself where the size stays.
-    """
-    height, width = scaled_size((image.shape[0], image.shape[1]), scale)
-    if (height, width) == image.shape[:2]:
-        return image
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    # Channel by channel: not every OpenCV resampler takes more than four channels.
-    channels = [
-        cv2.resize(np.ascontiguousarray(image[..., c]), (width, height), interpolation=way)
-        for c in range(image.shape[2])
-    ]
-    return np.stack(channels, axis=-1)
 
 
 def resample_probabilities(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:

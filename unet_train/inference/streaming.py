@@ -1,0 +1,375 @@
+"""Prediction from tif to class-id tif in a memory that does not grow with the image.
+
+Tiles are predicted in raster order. What a tile shares with its right neighbour waits in memory; what it
+shares with the row of tiles below waits in a temporary file, and so do finished rows until they make whole
+tiles of the output. The result is that of `tiled.predict_tiled`.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from unet_train.data.large_tif import TifRegions, write_label_tiles
+from unet_train.data.normalisation import SMALLEST_STD, Statistics, rescale
+from unet_train.errors import UserError
+from unet_train.inference.predictor import Predictor
+from unet_train.inference.tiled import (
+    axis_weights,
+    choose_tile,
+    extend,
+    stride_of,
+    tile_geometry,
+    tile_starts,
+)
+from unet_train.inference.whole import evaluating, memory_advice, predict_probabilities
+
+LARGE_PIXELS = 64 << 20
+"""From this size on (8192 × 8192) an image is better streamed: it has 256 MB of probabilities per class."""
+
+OUTPUT_TILE = 256
+"""Side of the tiles of the written tif."""
+
+LARGEST_TILE = 1024
+"""Side in working pixels of the tiles that go through the network when none is asked for."""
+
+PREVIEW_SIDE = 2048
+"""Longest side of the reduced previews."""
+
+
+class Regions(Protocol):
+    """What streaming needs of an image."""
+
+    shape: tuple[int, int, int]
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """h×w×C pixels of a rectangle, uint8 or float32 in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class LargePrediction:
+    """What is left in memory of a streamed prediction.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width of the image.
+    step : int
+        The previews hold every `step`-th pixel of every `step`-th row.
+    image_preview : ndarray
+        h×w×C.
+    class_preview : ndarray
+        h×w uint8 class ids.
+    class_pixels : tuple of int
+        Number of pixels per class.
+    """
+
+    size: tuple[int, int]
+    step: int
+    image_preview: np.ndarray
+    class_preview: np.ndarray
+    class_pixels: tuple[int, ...]
+
+
+def predict_large(
+    predictor: Predictor,
+    path: str | Path,
+    output: str | Path,
+    *,
+    intensity_range: tuple[float, float] | None = None,
+    statistics: Statistics | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LargePrediction:
+    """Predict one large tif into a class-id tif.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Its `tiling` gives side and overlap of the tiles in working pixels; None or "auto": what the free
+        memory allows, at most `LARGEST_TILE`, with an overlap of a quarter.
+    path, output : path
+        Tif in; tiled tif out, uint8, written under another name until it is complete.
+    intensity_range : (float, float) or None
+        As in `images.read_image`; None: the rule of the training data.
+    statistics : Statistics or None
+        Normalisation of the image; None: computed from it in a first pass, if the model wants it per image.
+    progress : callable or None
+        Called with (tiles done, tiles in all).
+
+    Returns
+    -------
+    LargePrediction
+
+    Raises
+    ------
+    UserError
+        For a file that cannot be read by parts, wrong channels, a model that is normalised per volume
+        (without `statistics`), or impossible tiles.
+    """
+    data = predictor.data
+    intensity_range = intensity_range or data.intensity_range
+    with TifRegions(path, intensity_range=intensity_range, channels=data.channels) as regions:
+        if statistics is None and data.normalisation == "volume":
+            raise UserError(
+                f"{path}: too large for a model with dataset.normalisation=volume, which needs the grey "
+                "values of the whole volume at once; use a model with normalisation=image or fixed"
+            )
+        if statistics is None and data.normalisation == "image":
+            statistics = streamed_statistics(regions)
+        multiple = stride_of(predictor.model)
+        side, overlap = predictor.tiling.size, predictor.tiling.overlap
+        with evaluating(predictor.model):
+            if not isinstance(side, int):
+                big = (LARGEST_TILE, LARGEST_TILE, regions.shape[2])
+                fits = choose_tile(
+                    predictor.model, big, device=predictor.device, autocast_dtype=predictor.dtype
+                )
+                side = fits or LARGEST_TILE
+            side, overlap = tile_geometry(side, overlap, multiple)
+
+            def predict_block(block: np.ndarray) -> np.ndarray:
+                with memory_advice(block.shape[:2]):
+                    outputs = predict_probabilities(
+                        predictor.model,
+                        rescale(block, statistics),
+                        mean=statistics.mean if statistics else None,
+                        std=statistics.std if statistics else None,
+                        scale=data.scale,
+                        device=predictor.device,
+                        autocast_dtype=predictor.dtype,
+                        tta=predictor.tta,
+                    )
+                # The way back to the data set's classes looks at neighbouring pixels; it is taken here, where
+                # a tile has them, and the tile's edge hardly counts.
+                return predictor.target.class_probabilities(outputs, data.scale)
+
+            native = [max(1, round(length / data.scale)) for length in (side, overlap, multiple)]
+            native[0] = max(2, round(native[0] / native[2])) * native[2]
+            blocks = stream_classes(
+                predict_block,
+                regions,
+                tile=native[0],
+                overlap=min(native[1], native[0] - native[2]),
+                multiple=native[2],
+                folder=Path(output).parent,
+                progress=progress,
+            )
+            preview = _Preview(regions, len(data.classes))
+            tiles = raster_tiles(preview.watch(blocks), regions.shape[:2], OUTPUT_TILE, Path(output).parent)
+            write_label_tiles(output, tiles, (regions.shape[0], regions.shape[1]), OUTPUT_TILE)
+        return preview.result()
+
+
+Block = tuple[int, int, np.ndarray]
+"""Top row, left column and class ids (h×w uint8) of a finished rectangle."""
+
+
+def stream_classes(
+    predict_block: Callable[[np.ndarray], np.ndarray],
+    regions: Regions,
+    *,
+    tile: int,
+    overlap: int,
+    multiple: int,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Block]:
+    """Predict an image tile by tile and give its class ids, rectangle by rectangle.
+
+    Parameters
+    ----------
+    predict_block : callable
+        h×w×C → K×h×w float32.
+    regions : Regions
+        The image.
+    tile, overlap, multiple : int
+        In native pixels; tile a multiple of `multiple` and at least two of them. See `tiled.tile_starts`.
+    folder : Path or None
+        Where the temporary file lives.
+    progress : callable or None
+        Called with (tiles done, tiles in all).
+
+    Yields
+    ------
+    Block
+        Row of tiles by row of tiles, each row from left to right; together they cover the image once.
+    """
+    height, width, _ = regions.shape
+    full = [math.ceil(length / multiple) * multiple for length in (height, width)]
+    sides = [min(tile, length) for length in full]
+    rows, columns = (
+        tile_starts(length, side, min(overlap, side - 1), multiple)
+        for length, side in zip(full, sides, strict=True)
+    )
+    row_weights, column_weights = axis_weights(rows, sides[0]), axis_weights(columns, sides[1])
+    # How many of a tile's first rows (columns) are finished by it: up to where the next tile begins.
+    row_steps = [*np.diff(rows).tolist(), sides[0]]
+    column_steps = [*np.diff(columns).tolist(), sides[1]]
+    with _Slots(folder) as below:
+        for i, top in enumerate(rows):
+            right: np.ndarray | None = None
+            for j, left in enumerate(columns):
+                block = _read_padded(regions, top, left, sides)
+                part = predict_block(block) * (row_weights[i][:, None] * column_weights[j][None])
+                if right is not None:
+                    part[:, :, : right.shape[2]] += right
+                right = part[:, :, column_steps[j] :].copy()
+                part = part[:, :, : column_steps[j]]
+                if i > 0:
+                    waiting = below.load(j, (part.shape[0], sides[0] - row_steps[i - 1], part.shape[2]))
+                    part[:, : waiting.shape[1]] += waiting
+                if i + 1 < len(rows):
+                    slot = part.shape[0] * sides[0] * max(column_steps) * part.itemsize
+                    below.save(j, slot, part[:, row_steps[i] :])
+                part = part[:, : row_steps[i], :][:, : max(0, height - top), : max(0, width - left)]
+                if part.shape[1] and part.shape[2]:
+                    yield top, left, part.argmax(0).astype(np.uint8)
+                if progress is not None:
+                    progress(i * len(columns) + j + 1, len(rows) * len(columns))
+
+
+def raster_tiles(
+    blocks: Iterator[Block], size: tuple[int, ...], tile: int, folder: Path | None = None
+) -> Iterator[np.ndarray]:
+    """Turn the rectangles of `stream_classes` into the tiles of a tif.
+
+    Parameters
+    ----------
+    blocks : iterator of Block
+        Band by band, each band from left to right over the full width.
+    size : tuple of int
+        Height and width.
+    tile : int
+        Side of the tiles wanted.
+    folder : Path or None
+        Where the temporary file lives: it holds the image's finished rows, one byte per pixel.
+
+    Yields
+    ------
+    ndarray
+        tile×tile uint8 in raster order, zeros over the right and lower edge.
+    """
+    height, width = size[:2]
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        done = 0  # rows of tiles given out
+        for top, left, classes in blocks:
+            for k, row in enumerate(classes):
+                spool.seek((top + k) * width + left)
+                spool.write(row.tobytes())
+            complete = top + classes.shape[0] if left + classes.shape[1] == width else 0
+            while complete and (complete >= (done + 1) * tile or complete == height) and done * tile < height:
+                for column in range(0, width, tile):
+                    yield _spooled(spool, done * tile, column, (height, width), tile)
+                done += 1
+
+
+def streamed_statistics(regions: Regions, side: int = 1024) -> Statistics:
+    """Mean and standard deviation of every channel, as `normalisation.image_statistics`, in one pass.
+
+    Parameters
+    ----------
+    regions : Regions
+        The image.
+    side : int
+        Side of the parts it is read in.
+
+    Returns
+    -------
+    Statistics
+    """
+    height, width, channels = regions.shape
+    total, squares = np.zeros(channels), np.zeros(channels)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            block = regions.read(top, min(top + side, height), left, min(left + side, width))
+            values = block.reshape(-1, channels).astype(np.float64)
+            values /= 255.0 if block.dtype == np.uint8 else 1.0
+            total += values.sum(0)
+            squares += (values**2).sum(0)
+    mean = total / (height * width)
+    std = np.sqrt(np.maximum(squares / (height * width) - mean**2, 0.0))
+    return Statistics(None, None, tuple(map(float, mean)), tuple(max(float(s), SMALLEST_STD) for s in std))
+
+
+class _Slots:
+    """A temporary file of numbered places of equal size, each holding one array."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        self._size = 0
+
+    def save(self, place: int, size: int, array: np.ndarray) -> None:
+        self._size = size
+        self._file.seek(place * size)
+        self._file.write(np.ascontiguousarray(array, np.float32).tobytes())
+
+    def load(self, place: int, shape: tuple[int, ...]) -> np.ndarray:
+        self._file.seek(place * self._size)
+        data = self._file.read(4 * math.prod(shape))
+        return np.frombuffer(data, np.float32).reshape(shape)
+
+    def __enter__(self) -> _Slots:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+class _Preview:
+    """Looks at the finished rectangles on their way and keeps every step-th pixel."""
+
+    def __init__(self, regions: Regions, classes: int) -> None:
+        self.regions = regions
+        height, width, channels = regions.shape
+        self.step = max(1, math.ceil(max(height, width) / PREVIEW_SIDE))
+        size = math.ceil(height / self.step), math.ceil(width / self.step)
+        self.classes = np.zeros(size, np.uint8)
+        self.image: np.ndarray | None = None
+        self.counts = np.zeros(classes, np.int64)
+        self.channels = channels
+
+    def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        for top, left, classes in blocks:
+            self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
+            first, begin = -top % self.step, -left % self.step
+            kept = classes[first :: self.step, begin :: self.step]
+            pixels = self.regions.read(top, top + classes.shape[0], left, left + classes.shape[1])
+            if self.image is None:
+                self.image = np.zeros((*self.classes.shape, self.channels), pixels.dtype)
+            row, column = (top + first) // self.step, (left + begin) // self.step
+            place = slice(row, row + kept.shape[0]), slice(column, column + kept.shape[1])
+            self.classes[place] = kept
+            self.image[place] = pixels[first :: self.step, begin :: self.step]
+            yield top, left, classes
+
+    def result(self) -> LargePrediction:
+        assert self.image is not None  # every image has a first rectangle
+        height, width, _ = self.regions.shape
+        return LargePrediction(
+            (height, width), self.step, self.image, self.classes, tuple(int(n) for n in self.counts)
+        )
+
+
+def _read_padded(regions: Regions, top: int, left: int, sides: list[int]) -> np.ndarray:
+    """A tile's pixels, mirrored where it reaches over the lower and right edge of the image."""
+    height, width, _ = regions.shape
+    bottom, right = min(top + sides[0], height), min(left + sides[1], width)
+    block = regions.read(top, bottom, left, right)
+    return extend(block, (sides[0], sides[1]))
+
+
+def _spooled(spool: BinaryIO, top: int, left: int, size: tuple[int, int], tile: int) -> np.ndarray:
+    result = np.zeros((tile, tile), np.uint8)
+    n = min(tile, size[1] - left)
+    for k in range(min(tile, size[0] - top)):
+        spool.seek((top + k) * size[1] + left)
+        result[k, :n] = np.frombuffer(spool.read(n), np.uint8)
+    return result
