@@ -8,6 +8,7 @@ from torch import nn
 from unet_train.errors import UserError
 from unet_train.inference import tiled
 from unet_train.inference.whole import predict_probabilities
+from unet_train.models.spec import ModelSpec, build_model
 
 
 class Pooled(nn.Module):
@@ -137,3 +138,47 @@ def test_the_tile_follows_the_free_memory():
     assert tiled.free_memory("cpu") > 1 << 20
     image = np.zeros((40, 40, 1), np.uint8)
     assert predict_probabilities(model, image, tile="auto").shape == (3, 40, 40)
+
+
+def classic(depth=2, features=4, **keys):
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        encoder={"kind": "unet", "init_features": features, "depth": depth},
+        in_channels=1,
+        outputs=["background", "cell"],
+        **keys,
+    )
+    return build_model(spec).eval()
+
+
+@pytest.mark.parametrize("size", [(168, 200), (150, 161)])
+def test_the_classic_net_tiled_equals_whole(size):
+    """Two 3×3 convolutions per level look 2·(1 + 2 + 4 + 2 + 1) pixels far, pooling and up-steps 6 more: 26."""
+    model = classic()
+    image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
+    whole = predict_probabilities(model, image)
+    result = predict_probabilities(model, image, tile=128, overlap=int(np.ceil(26 / 0.375)))
+    np.testing.assert_allclose(result, whole, atol=2e-5)
+    assert whole.std() > 0.01
+
+
+def test_a_model_normalised_per_image_sees_the_same_statistics_in_every_tile():
+    model = classic(normalisation={"mode": "image", "mean": None, "std": None})
+    image = np.random.default_rng(0).integers(0, 100, (168, 200, 1), dtype=np.uint8)
+    image[:, 100:] += 120  # each half has statistics of its own
+    whole = predict_probabilities(model, image)
+    with torch.no_grad():
+        own = model.probabilities(model(torch.from_numpy(image).permute(2, 0, 1)[None]))[0].numpy()
+    np.testing.assert_allclose(whole, own, atol=1e-4, err_msg="as the model does it by itself")
+    tiled_result = predict_probabilities(model, image, tile=128, overlap=72)
+    np.testing.assert_allclose(tiled_result, whole, atol=2e-5)
+    mirrored = predict_probabilities(model, image, mirror=64)
+    assert np.abs(mirrored[:, 60:-60, 60:-60] - whole[:, 60:-60, 60:-60]).max() < 2e-5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 20), (5, 5), (40, 2)])
+def test_tiny_images_are_padded_by_tiles_as_by_the_network(size):
+    model = classic()
+    image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
+    whole = predict_probabilities(model, image)
+    np.testing.assert_allclose(predict_probabilities(model, image, tile=64), whole, atol=1e-6)
