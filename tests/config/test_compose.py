@@ -75,7 +75,9 @@ def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
 @pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize("key", ["weights.path", "dataset.root", "resume", "hydra.run.dir"])
 def test_paths_are_taken_as_typed(name, key):
-    composed = compose_command("train", ["weights=file", "weights.path=x", "dataset=folder", "dataset.root=y", f"{key}={name}"])
+    composed = compose_command(
+        "train", ["weights=file", "weights.path=x", "dataset=folder", "dataset.root=y", f"{key}={name}"]
+    )
     found = {
         "weights.path": composed.config.weights.path,
         "dataset.root": composed.config.dataset.root,

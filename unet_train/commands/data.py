@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from unet_train.commands import shell
 from unet_train.config.compose import compose_command, near
@@ -41,10 +42,12 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
 
     source = build_source(config.dataset)
     records = source.records()
-    report = check_source(source, records, progress=True)
+    report = check_source(source, records, progress=_bar)
     for note in source.notes:
         print(note)
     print(format_facts(report))
+    for warning in report.warnings:
+        print(f"warning: {warning}")
     if report.problems:
         print(format_problems(report))
         return 1
@@ -56,15 +59,21 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     return 0
 
 
+def _bar(items: Iterable[Any], total: int) -> Iterable[Any]:
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc="checking", disable=None, leave=False, unit="image")
+
+
 def fetch(words: Sequence[str]) -> int:
     """Download a data set, or say how to get it."""
     keys = _keys(words[1:], {"root": ""})
     if not words or "=" in words[0]:
         raise UserError("fetch which? unet-data fetch phc_u373, dic_hela or brain_mri")
-    from unet_train.data.fetch import fetch_dataset
+    from unet_train.data.fetch import fetch as fetch_dataset
 
     base = Path(os.environ.get("UNET_TRAIN_DATA", "data"))
-    fetch_dataset(words[0], expand(keys["root"]) if keys["root"] else base / words[0])
+    print(fetch_dataset(words[0], expand(keys["root"]) if keys["root"] else base / words[0]))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from unet_train import __version__
 from unet_train.errors import UserError
 
+
 @dataclass
 class Arguments:
     """A command line taken apart: overrides ``key=value`` and the few flags."""

@@ -23,7 +23,8 @@ def main() -> None:
 def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
     if arguments.multirun or arguments.hydra_flags:
-        shell.hydra_main("train", sweep_job, arguments.raw)
+        flags = [word for word in arguments.raw if word not in arguments.overrides]
+        shell.hydra_main("train", sweep_job, [*flags, *arguments.overrides])
         return 0
     resume = [o for o in arguments.overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
     if resume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -20,7 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unet_train.config.schema import COMMANDS, CUSTOM, PATH_KEYS, SECTIONS, check_values, schema_fields
 from unet_train.errors import UserError
-
 
 OPTIONAL = ("dataset", "encoder", "split")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
@@ -92,7 +92,7 @@ def flat_keys(config: Any, prefix: str = "") -> list[str]:
     if not isinstance(config, DictConfig):
         return []
     names = []
-    for name in config:
+    for name in map(str, config):
         dotted = f"{prefix}{name}"
         names.append(dotted)
         node = config._get_node(name)
@@ -143,8 +143,10 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             raise UserError(_explain(command, overrides, options, error)) from error
         HydraConfig.instance().set_config(composed)
         for section in SECTIONS:
-            optional = section in OPTIONAL and composed.get(section) is None
-            if section in composed and not (optional and command in ("eval", "predict")) and not isinstance(composed[section], DictConfig):
+            by_checkpoint = section in OPTIONAL and command in ("eval", "predict")
+            if section in composed and not isinstance(composed[section], DictConfig):
+                if composed[section] is None and by_checkpoint:
+                    continue
                 raise UserError(_not_a_group(section, composed[section]))
         try:
             run_folder = composed.hydra.run.dir if command == "train" else ""
@@ -182,9 +184,9 @@ def typed(command: str, tree: DictConfig | dict[str, Any]) -> Any:
     tree = OmegaConf.create(tree) if isinstance(tree, dict) else tree
     schema = COMMANDS[command]
     known = schema_fields(schema)
-    for name in tree:
+    for name in map(str, tree):
         if name not in known:
-            raise UserError(f"{name}: no such key{near(str(name), [*known, *flat_keys(tree)])}")
+            raise UserError(f"{name}: no such key{near(name, [*known, *flat_keys(tree)])}")
     values: dict[str, Any] = {}
     needed = OPTIONAL if command in ("train", "data") else ()
     for name, (hint, _) in known.items():
@@ -205,7 +207,7 @@ def _checked_scalar(name: str, value: Any, hint: Any) -> Any:
     if isinstance(value, DictConfig) or OmegaConf.is_list(value):
         value = OmegaConf.to_container(value)
     wrong = UserError(f"{name}={value}: wrong type, expected {_type_name(hint)}")
-    allowed = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    allowed: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
     optional, base = _optional(hint)
     if value is None:
         if optional or base is Any:
@@ -260,10 +262,10 @@ def _typed_section(section: str, tree: DictConfig, needed: Sequence[str]) -> Any
         raise UserError(f"{section}.{tag}={kind}: choose one of {', '.join(kinds)}")
     schema = kinds[kind]
     known = schema_fields(schema)
-    for name in node:
+    for name in map(str, node):
         if name not in known:
             raise UserError(
-                f"{section}.{name}: no such key{near(str(name), known)}; {section} has {', '.join(known)}"
+                f"{section}.{name}: no such key{near(name, known)}; {section} has {', '.join(known)}"
             )
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), node)
@@ -337,10 +339,8 @@ def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str
         )
     candidates: list[str] = list(options)
     groups = [o for o in overrides if o.partition("=")[0].lstrip("+") in options]
-    try:
+    with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
         candidates += flat_keys(compose(command, groups))
-    except (HydraException, OmegaConfBaseException, ValueError):
-        pass
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
     if not unknown:
         unknown = re.search(r"No match in the defaults list[^']*'([^']+)'", text)

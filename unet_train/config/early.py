@@ -29,8 +29,6 @@ def dataset_root(dataset: Any) -> Path | None:
 
 def check_dataset(dataset: Any) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
-    if isinstance(dataset, dict):
-        return
     root = dataset_root(dataset)
     if root is None or root.is_dir():
         return
@@ -80,11 +78,11 @@ def check_train(config: TrainConfig) -> None:
     ):
         raise UserError(f"split.file={split.file}: no such file")
     dataset = config.dataset
-    if not isinstance(dataset, dict) and dataset.normalisation == "fixed" and weights.kind != "imagenet":
-        if dataset.mean is None or dataset.std is None:
-            raise UserError(
-                "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
-            )
+    own_values = dataset.mean is not None and dataset.std is not None
+    if dataset.normalisation == "fixed" and weights.kind != "imagenet" and not own_values:
+        raise UserError(
+            "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
+        )
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
     if config.augmentation.foreground_share > 1:

@@ -67,6 +67,7 @@ def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str
     tag, kinds = SECTIONS[section]
     lines: list[str] = [""]
     said: set[str] = set()
+    values: list[tuple[str | None, dict[str, Any]]]
     if section in root:
         values = [(None, root[section] or {})]
     else:

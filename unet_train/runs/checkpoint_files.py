@@ -12,8 +12,8 @@ from unet_train.config.early import find_checkpoint
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
 from unet_train.inference.predictor import DataDescription, Predictor, Tiling
-from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.files import read_checkpoint
+from unet_train.models.spec import ModelSpec, build_model
 from unet_train.training.checkpoints import FORMAT
 from unet_train.training.precision import choose_accelerator, choose_precision
 
@@ -34,7 +34,9 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
             "weights=file weights.path=…"
         )
     if content["format"] > FORMAT:
-        raise UserError(f"{path}: written by a newer unet-train (format {content['format']}); update unet-train")
+        raise UserError(
+            f"{path}: written by a newer unet-train (format {content['format']}); update unet-train"
+        )
     return content
 
 

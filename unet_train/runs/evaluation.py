@@ -75,7 +75,9 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     trained_on = set(content.get("image_hashes", {}).values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
     if seen and part != "train":
-        LOGGER.info(f"warning: {len(seen)} of the {len(records)} images were trained on, for example {seen[0]}")
+        LOGGER.info(
+            f"warning: {len(seen)} of the {len(records)} images were trained on, for example {seen[0]}"
+        )
 
     normaliser = Normaliser(source, predictor.data.normalisation)
     started = time.monotonic()
@@ -102,7 +104,9 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     write_per_image(folder / "per_image.csv", evaluation.images)
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
     write_image(folder / "confusion_matrix.png", picture)
-    drawn = draw_extremes(folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays)
+    drawn = draw_extremes(
+        folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
+    )
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
     LOGGER.info(format_table(metrics_of(evaluation), counts=evaluation.counts, title=title))
     LOGGER.info(f"results   {folder}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -35,8 +37,8 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
-from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.files import read_checkpoint
+from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_brain_mri, load_file, load_imagenet
 from unet_train.reporting.overlays import overlay
 from unet_train.reporting.tables import format_table
@@ -49,7 +51,7 @@ from unet_train.training.loop import Parts, Settings, State, Stopped, epoch_leng
 from unet_train.training.optimizers import build_optimizer
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
 from unet_train.training.run_folder import LOGGER, History, claim, log_to, write_json
-from unet_train.training.schedules import Plateau, lr_factor
+from unet_train.training.schedules import Schedule
 
 __all__ = ["Stopped", "train_run"]
 
@@ -78,7 +80,9 @@ def train_run(composed: Composed) -> float:
     config = composed.config
     accelerator = choose_accelerator(config.trainer.accelerator)
     with world(accelerator) as me:
-        device = torch.device(accelerator, me.local_rank) if accelerator == "cuda" else torch.device(accelerator)
+        device = (
+            torch.device(accelerator, me.local_rank) if accelerator == "cuda" else torch.device(accelerator)
+        )
         composed.run_folder = me.broadcast(composed.run_folder)
         try:
             return _train(composed, config, device, me)
@@ -95,7 +99,8 @@ def _memory_advice(config: TrainConfig, device: torch.device) -> str:
     return (
         f"memory of {device} does not suffice: try trainer.batch_size={smaller} trainer.accumulate="
         f"{config.trainer.accumulate * 2}, a smaller augmentation.crop_size (now "
-        f"{config.augmentation.crop_size}), trainer.precision=bf16, or a smaller encoder; validation images: tile.size=512"
+        f"{config.augmentation.crop_size}), trainer.precision=bf16, or a smaller encoder; for validation images "
+        "tile.size=512"
     )
 
 
@@ -105,6 +110,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     log_to(None)
     precision = choose_precision(device.type, config.trainer.precision)
     torch.manual_seed(config.seed)
+    np.random.seed(config.seed)  # noqa: NPY002 (a user's own transform may draw from it)
+    random.seed(config.seed)
 
     data = prepare_data(config, resumed, me)
     target = get_target(data.description.target, **data.description.target_params)
@@ -114,10 +121,11 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         _check_same_run(resumed, spec, data)
     model = build_model(spec, custom_encoder(config.encoder))
     notes = [] if resumed is not None else start_weights(model, config)
-    parts, settings = build_parts(config, model, outputs, device, precision, me)
     training = training_set(config, data, target)
+    settings = loop_settings(config, device)
+    total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
+    parts = build_parts(config, model, outputs, device, precision, me, total)
     state = State()
-    total = _schedule(config, parts, settings, len(training), me)
     if resumed is not None:
         state = State(**resumed["state"])
         parts.load_state_dict(resumed)
@@ -193,6 +201,8 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
         )
+    for warning in report.warnings if me.main else []:
+        LOGGER.info(f"warning: {warning}")
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
@@ -257,8 +267,9 @@ def build_parts(
     device: torch.device,
     precision: Precision,
     me: World,
-) -> tuple[Parts, Settings]:
-    """Model on its device, loss, optimizer, EMA, and the loop's settings."""
+    total: int,
+) -> Parts:
+    """Model on its device, loss, optimizer, schedule over `total` updates, EMA."""
     trainer, optimizer = config.trainer, asdict(config.optimizer)
     model.to(device)
     forward: Any = torch.compile(model) if trainer.compile else model
@@ -266,60 +277,41 @@ def build_parts(
         forward = nn.parallel.DistributedDataParallel(
             forward, device_ids=[me.local_rank] if device.type == "cuda" else None
         )
-    workers = trainer.workers if trainer.workers >= 0 else _workers(device)
-    parts = Parts(
+    scheduler = asdict(config.scheduler)
+    schedule = Schedule(total_updates=total, warmup_updates=scheduler.pop("warmup_steps"), **scheduler)
+    return Parts(
         model=model,
         loss=build_loss(config.loss, len(outputs)).to(device),
         optimizer=build_optimizer(model, **optimizer),
-        lr=lambda update: optimizer["lr"],
-        plateau=(
-            Plateau(config.scheduler.factor, config.scheduler.patience)
-            if config.scheduler.kind == "plateau"
-            else None
-        ),
+        schedule=schedule,
         ema=EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None,
         precision=precision,
         device=device,
         outputs=outputs,
         forward=forward,
     )
-    settings = Settings(
+
+
+def loop_settings(config: TrainConfig, device: torch.device) -> Settings:
+    """The loop's lengths and portions."""
+    trainer = config.trainer
+    return Settings(
         epochs=trainer.epochs,
         batch_size=trainer.batch_size,
         accumulate=trainer.accumulate,
         clip_grad_norm=trainer.clip_grad_norm,
-        workers=workers,
+        workers=trainer.workers if trainer.workers >= 0 else _workers(device),
         early_stopping=trainer.early_stopping,
         val_every=trainer.val_every,
         every_minutes=config.checkpoint.every_minutes,
         monitor=config.checkpoint.monitor,
     )
-    return parts, settings
 
 
 def _workers(device: torch.device) -> int:
     """Loader processes by the machine: on a CPU they take from the step itself, so few."""
-    import os
-
     cores = os.cpu_count() or 1
     return min(8, cores - 1) if device.type == "cuda" else (1 if cores > 4 else 0)
-
-
-def _schedule(config: TrainConfig, parts: Parts, settings: Settings, samples: int, me: World) -> int:
-    """Give the parts their learning rate by update number; the run's number of updates."""
-    _, per_epoch = epoch_lengths(samples, settings, me)
-    total = per_epoch * config.trainer.epochs
-    values = asdict(config.scheduler)
-    shape = {k: values[k] for k in ("power", "final_factor") if k in values}
-    lr, kind, warmup = config.optimizer.lr, config.scheduler.kind, config.scheduler.warmup_steps
-
-    def rate(update: int) -> float:
-        scale = parts.plateau.scale if parts.plateau is not None else 1.0
-        return lr * lr_factor(kind, update, total, warmup_updates=warmup, scale=scale, **shape)
-
-    rate(0)
-    parts.lr = rate
-    return total
 
 
 # --- validation ---------------------------------------------------------------------------------------
@@ -433,10 +425,9 @@ def _extends(config: TrainConfig, resumed: dict[str, Any]) -> bool:
 def _tell_resume(
     config: TrainConfig, resumed: dict[str, Any], state: State, parts: Parts, settings: Settings, total: int
 ) -> None:
-    LOGGER.info(
-        f"resuming after epoch {state.epoch}, step {state.update}, learning rate {parts.lr(state.update):.3g}"
-        + (f", {state.batches} batches into epoch {state.epoch + 1}" if state.batches else "")
-    )
+    rate = config.optimizer.lr * parts.schedule.factor(state.update)
+    inside = f", {state.batches} batches into epoch {state.epoch + 1}" if state.batches else ""
+    LOGGER.info(f"resuming after epoch {state.epoch}, step {state.update}, learning rate {rate:.3g}{inside}")
     before = resumed["config"]["trainer"]["epochs"]
     if before != config.trainer.epochs:
         LOGGER.info(
@@ -470,9 +461,10 @@ def _tell(
     )
     LOGGER.info(f"model     {encoder}, {parameters(model):,} parameters, weights {config.weights.kind}")
     where = "GPU" if device.type == "cuda" else device.type.upper()
+    crops = trainer.batch_size * trainer.accumulate * me.size
     LOGGER.info(
-        f"training  {trainer.epochs} epochs, {total} steps of {trainer.batch_size * trainer.accumulate * me.size} crops, "
-        f"on {me.size} {where} in {precision.name} ({precision.reason}), seed {config.seed}"
+        f"training  {trainer.epochs} epochs, {total} steps of {crops} crops, on {me.size} {where} "
+        f"in {precision.name} ({precision.reason}), seed {config.seed}"
     )
     LOGGER.info(f"run       {folder}")
 

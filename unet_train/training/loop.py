@@ -7,12 +7,11 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from unet_train.data.sampling import Batch, EpochSampler, TrainingSet, make_loader
@@ -26,7 +25,7 @@ from unet_train.training.evaluation import Evaluation
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
 from unet_train.training.run_folder import LOGGER, History
-from unet_train.training.schedules import Plateau
+from unet_train.training.schedules import Schedule
 
 T = TypeVar("T")
 
@@ -85,9 +84,7 @@ class Parts:
     model: UNet
     loss: Loss
     optimizer: torch.optim.Optimizer
-    lr: Callable[[int], float]
-    """Learning rate of an update, by its number from 0."""
-    plateau: Plateau | None
+    schedule: Schedule
     ema: EMA | None
     precision: Precision
     device: torch.device
@@ -105,7 +102,7 @@ class Parts:
             "state_dict": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
-            "plateau": self.plateau.state_dict() if self.plateau else None,
+            "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "rng": checkpoints.random_states(),
         }
@@ -116,8 +113,7 @@ class Parts:
         if self.ema is not None and saved["ema"] is not None:
             self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.plateau is not None and saved["plateau"] is not None:
-            self.plateau.load_state_dict(saved["plateau"])
+        self.schedule.load_state_dict(saved["schedule"])
         if saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])
         checkpoints.restore_random_states(saved["rng"])
@@ -140,9 +136,9 @@ def catch_signals() -> Iterator[list[int]]:
         seen.append(number)
         signal.signal(number, old[number])
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     try:
-        old = {number: signal.signal(number, note) for number in numbers}
+        old: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
     except ValueError:  # not the main thread (a notebook's worker): nothing to catch
         yield seen
         return
@@ -225,9 +221,12 @@ def fit(
                 bar.update(len(group))
                 if time.monotonic() - getattr(bar, "told", 0.0) > 1 and not bar.disable:
                     bar.told = time.monotonic()
-                    pace = settings.batch_size * world.size * (state.batches - seen_before)
-                    bar.set_postfix_str(_postfix(parts, state, pace / (time.monotonic() - started)))
-                stop = world.any(bool(signals))
+                    images = settings.batch_size * world.size * (state.batches - seen_before)
+                    bar.set_postfix_str(_postfix(parts, state, images / (time.monotonic() - started)))
+                # Asking the others costs a round trip, so processes agree on stopping every tenth update.
+                stop = (
+                    bool(signals) if world.size == 1 else state.update % 10 == 0 and world.any(bool(signals))
+                )
                 due = time.monotonic() - saved_at > 60 * settings.every_minutes
                 if stop or (world.size == 1 and due and state.batches < batches_per_epoch):
                     if world.main:
@@ -237,13 +236,9 @@ def fit(
                     bar.close()
                     raise Stopped(signals[0] if signals else signal.SIGTERM)
             bar.close()
-            pace = (
-                settings.batch_size
-                * world.size
-                * (state.batches - seen_before)
-                / (time.monotonic() - started)
-            )
-            scores = _train_scores(parts, state, world) | {"train/images_per_second": pace}
+            seconds = time.monotonic() - started
+            images = settings.batch_size * world.size * (state.batches - seen_before)
+            scores = _train_scores(parts, state, world) | {"train/images_per_second": images / seconds}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
             last = state.epoch == settings.epochs
             if validate is not None and (last or state.epoch % settings.val_every == 0):
@@ -260,8 +255,8 @@ def fit(
                 LOGGER.info(_line(state, settings, scores, time.monotonic() - started))
                 save_last(state)
             saved_at = time.monotonic()
-            if signals:
-                raise Stopped(signals[0])
+            if world.any(bool(signals)):
+                raise Stopped(signals[0] if signals else signal.SIGTERM)
             if settings.early_stopping is not None and state.stale >= settings.early_stopping:
                 state.stopped_early = True
                 if world.main:
@@ -301,8 +296,9 @@ def update(parts: Parts, group: list[Batch], state: State, settings: Settings, w
     if settings.clip_grad_norm is not None:
         parts.scaler.unscale_(parts.optimizer)
         torch.nn.utils.clip_grad_norm_(parts.model.parameters(), settings.clip_grad_norm)
+    factor = parts.schedule.factor(state.update)
     for param_group in parts.optimizer.param_groups:
-        param_group["lr"] = parts.lr(state.update)
+        param_group["lr"] = param_group["base_lr"] * factor
     parts.scaler.step(parts.optimizer)
     parts.scaler.update()
     if parts.ema is not None:
@@ -373,8 +369,8 @@ def _judge(
             save_best(state, scores)
     else:
         state.stale += 1
-    if parts.plateau is not None:
-        parts.plateau.step(score)
+    if parts.schedule.observe(score):
+        LOGGER.info(f"learning rate lowered: no better {settings.monitor} for a while")
 
 
 def _postfix(parts: Parts, state: State, pace: float) -> str:
@@ -397,11 +393,3 @@ def _line(state: State, settings: Settings, scores: dict[str, float], seconds: f
 def _minutes(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
-def state_to_dict(state: State) -> dict[str, Any]:
-    """Plain types and tensors."""
-    return asdict(state)
-
-
-__all__ = ["Parts", "Settings", "State", "Stopped", "epoch_lengths", "fit", "state_to_dict", "update"]

@@ -94,7 +94,9 @@ class History:
         self.path = folder / "metrics.csv"
         if self.path.exists():
             with open(self.path, newline="", encoding="utf-8") as file:
-                rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+                rows = [
+                    {k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)
+                ]
             self.rows = [row for row in rows if row["epoch"] <= epochs_done]
             self._write()
         self.writer = ScalarWriter(folder / "tensorboard", purge_step=step + 1 if step else None)

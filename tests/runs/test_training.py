@@ -1,0 +1,334 @@
+"""Whole runs: what they write, that they go on exactly after a stop, that several processes are one."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def same_tensors(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(table: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if "per_second" not in k} for row in table]
+
+
+def test_the_run_folder_holds_what_is_promised(tiny_run):
+    for name in ("config.yaml", "split.json", "best.pt", "last.pt", "train.log", "metrics.csv"):
+        assert (tiny_run / name).is_file(), name
+    assert list((tiny_run / "tensorboard").iterdir())
+    config = yaml.safe_load((tiny_run / "config.yaml").read_text())
+    assert config["trainer"]["epochs"] == 2
+    split = json.loads((tiny_run / "split.json").read_text())
+    assert split["train"]
+    assert not set(split["train"]) & (set(split["val"]) | set(split["test"]))
+
+
+def test_best_holds_what_inference_needs_and_last_what_resume_needs(tiny_run):
+    best, last = load(tiny_run / "best.pt"), load(tiny_run / "last.pt")
+    assert {"format", "model", "data", "state_dict", "config", "split", "metrics", "versions"} <= best.keys()
+    assert "optimizer" not in best
+    assert {"optimizer", "ema", "rng", "state", "scaler", "image_hashes"} <= last.keys()
+    # best.pt holds the averaged weights, which are the ones that were validated.
+    if last["state"]["best_epoch"] == 2:
+        same_tensors(best["state_dict"], last["ema"]["average"])
+
+
+def test_tensorboard_and_metrics_csv_tell_the_same(tiny_run):
+    events = EventAccumulator(str(tiny_run / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    table = rows(tiny_run)
+    names = [name for name in table[0] if name not in ("epoch", "step")]
+    assert {"val/iou/cell", "val/iou/background", "val/iou/mean", "val/dice/cell", "val/loss"} <= set(names)
+    assert {"train/loss", "train/lr", "train/images_per_second"} <= set(names)
+    for name in names:
+        written = [(int(row["step"]), float(row[name])) for row in table if row[name]]
+        read = [(event.step, event.value) for event in events.Scalars(name)] if written else []
+        assert [step for step, _ in written] == [step for step, _ in read], name
+        np.testing.assert_allclose([v for _, v in written], [v for _, v in read], rtol=1e-6)
+    assert len(table) == 2
+    pictures = events.Tags()["images"]
+    assert pictures
+    assert events.Images(pictures[0])[0].step == int(table[0]["step"])
+
+
+def test_a_run_stopped_after_two_of_four_epochs_ends_like_the_undisturbed_one(tmp_path, run_command):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command("train", *TINY, "trainer.epochs=4", f"hydra.run.dir={whole}") == 0
+    stop_after(parts, epochs=2)
+    assert run_command("train", f"resume={parts}") == 0
+    a, b = load(whole / "last.pt"), load(parts / "last.pt")
+    same_tensors(a["state_dict"], b["state_dict"])
+    same_tensors(a["ema"]["average"], b["ema"]["average"])
+    for name in ("torch", "numpy", "python"):
+        same = a["rng"][name] == b["rng"][name]
+        assert bool(same.all()) if isinstance(same, torch.Tensor) else same, name
+    for key, moments in a["optimizer"]["state"].items():
+        same_tensors(moments, b["optimizer"]["state"][key])
+    assert a["state"] == b["state"]
+    same_tensors(load(whole / "best.pt")["state_dict"], load(parts / "best.pt")["state_dict"])
+    assert timeless(rows(whole)) == timeless(rows(parts))
+    scalars = [sorted_scalars(folder) for folder in (whole, parts)]
+    assert scalars[0] == scalars[1]
+    assert "resuming after epoch 2, step 4, learning rate" in (parts / "train.log").read_text()
+
+
+def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ["trainer.epochs=2", "trainer.samples_per_epoch=16"]
+    assert run_command("train", *TINY, *more, f"hydra.run.dir={whole}") == 0
+    stop_after(parts, batches=6, more=more)
+    saved = load(parts / "last.pt")["state"]
+    assert (saved["epoch"], saved["batches"]) == (1, 2)
+    assert run_command("train", f"resume={parts}") == 0
+    same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
+    assert timeless(rows(whole)) == timeless(rows(parts))
+
+
+def stop_after(
+    folder: Path, *, epochs: int | None = None, batches: int | None = None, more: Sequence[str] = ()
+) -> None:
+    """Train in a process of its own that sends itself SIGTERM after so many epochs or batches."""
+    code = f"""
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from unet_train.commands import shell, train
+from unet_train.training import loop
+seen = {{"epochs": 0, "batches": 0}}
+def count(name, limit):
+    seen[name] += 1
+    if seen[name] == limit:
+        os.kill(os.getpid(), signal.SIGTERM)
+add, update = loop.History.add, loop.update
+def counted_add(self, *args):
+    add(self, *args); count("epochs", {epochs})
+def counted_update(*args):
+    update(*args); count("batches", {batches})
+loop.History.add, loop.update = counted_add, counted_update
+sys.exit(shell.run("train", train.train, sys.argv[1:]))
+"""
+    words = [*TINY, "trainer.epochs=4", *more, f"hydra.run.dir={folder}"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert f"resume={folder}" in done.stderr
+
+
+def sorted_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [(e.step, e.value) for e in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+        if "per_second" not in name
+    }
+
+
+def test_resume_says_when_a_run_is_finished_and_takes_more_epochs(tmp_path, run_command, capsys):
+    folder = tmp_path / "run"
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={folder}") == 0
+    capsys.readouterr()
+    assert run_command("train", f"resume={folder}") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert run_command("train", f"resume={folder}", "trainer.epochs=2") == 0
+    said = capsys.readouterr().out
+    assert "the schedule now runs over 2 epochs, 4 steps (it was 1 epochs)" in said
+    assert len(rows(folder)) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("encoder.init_features=8", "encoder"),
+        ("dataset.classes=[a,b]", "dataset.classes"),
+        ("encoder=resnet", "keeps its encoder"),
+        ("dataset.data_seed=5", "not the one the run was trained on"),
+        ("model.norm=group", "norm"),
+        ("trainer.epoch=9", "trainer.epochs"),
+    ],
+)
+def test_a_resume_that_would_change_the_run_is_refused(tiny_run, run_command, capsys, override, says):
+    before = (tiny_run / "last.pt").read_bytes()
+    assert run_command("train", f"resume={tiny_run}", "trainer.epochs=3", override) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert (tiny_run / "last.pt").read_bytes() == before
+
+
+def test_training_into_a_folder_with_a_run_is_refused_with_the_way_on(tiny_run, run_command, capsys):
+    assert run_command("train", *TINY, f"hydra.run.dir={tiny_run}") == 2
+    assert f"resume={tiny_run}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "text"])
+def test_a_damaged_checkpoint_is_refused_in_one_line(tiny_run, tmp_path, run_command, capsys, damage):
+    content = bytearray((tiny_run / "best.pt").read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 0xFF
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes({"truncate": content[:-200], "empty": b"", "text": b"hello"}.get(damage, bytes(content)))
+    assert run_command("eval", f"ckpt={bad}") == 2
+    error = capsys.readouterr().err
+    assert "bad.pt" in error
+    assert error.count("\n") == 1
+
+
+def test_one_batch_can_be_learnt_by_heart(tmp_path, run_command):
+    folder = tmp_path / "run"
+    words = ["augmentation=none", "augmentation.crop_size=32", "augmentation.foreground_share=1"]
+    long = [
+        "trainer.epochs=1",
+        "trainer.samples_per_epoch=480",
+        "trainer.ema_decay=null",
+        "optimizer.lr=0.01",
+    ]
+    few = ["dataset.images=2", "split.val_fraction=0", "encoder.init_features=8", "dataset.size=32"]
+    assert run_command("train", "experiment=smoke", *words, *few, *long, f"hydra.run.dir={folder}") == 0
+    assert run_command("eval", f"ckpt={folder / 'last.pt'}", "part=train") == 0
+    metrics = json.loads((folder / "eval" / "demo-train" / "metrics.json").read_text())
+    assert metrics["iou/cell"] > 0.9
+
+
+FREE_OF_NORMS = [
+    *("experiment=smoke", "model.norm=none", "trainer.ema_decay=null", "optimizer=sgd", "optimizer.lr=0.05"),
+    *("optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant", "trainer.epochs=1"),
+    *("trainer.samples_per_epoch=16", "trainer.clip_grad_norm=1.0", "augmentation.crop_size=16"),
+]
+
+
+def test_accumulating_2_times_4_equals_a_batch_of_8(tmp_path, run_command):
+    for name, words in {
+        "eight": ["trainer.batch_size=8"],
+        "twice_four": ["trainer.batch_size=4", "trainer.accumulate=2"],
+    }.items():
+        assert run_command("train", *FREE_OF_NORMS, *words, f"hydra.run.dir={tmp_path / name}") == 0
+    a, b = (load(tmp_path / name / "last.pt")["state_dict"] for name in ("eight", "twice_four"))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6)
+
+
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run_command("train", *FREE_OF_NORMS, "trainer.batch_size=8", f"hydra.run.dir={one}") == 0
+    words = [*FREE_OF_NORMS, "trainer.batch_size=4", "trainer.devices=2", f"hydra.run.dir={two}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "unet_train.commands.train", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    a, b = (load(folder / "last.pt")["state_dict"] for folder in (one, two))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6)
+    one_row, two_row = timeless(rows(one))[0], timeless(rows(two))[0]
+    assert one_row.keys() == two_row.keys()
+    for name, value in one_row.items():
+        if value:
+            assert math.isclose(float(value), float(two_row[name]), rel_tol=1e-4, abs_tol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["encoder=unet", "encoder.init_features=4", "encoder.depth=2"],
+        ["encoder=resnet", "encoder.depth=18"],
+        ["encoder=efficientnet", "encoder.variant=b0"],
+        ["encoder=timm", "encoder.name=test_efficientnet"],
+    ],
+)
+def test_train_eval_predict_resume_with_every_encoder(tmp_path, run_command, words, capsys):
+    folder = tmp_path / "run"
+    short = ["dataset.images=4", "dataset.test_images=1", "dataset.size=64", "augmentation.crop_size=32"]
+    trainer = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.workers=0"]
+    assert run_command("train", *words, *short, *trainer, f"hydra.run.dir={folder}") == 0
+    assert run_command("eval", f"ckpt={folder}") == 0
+    image = next((folder / "eval" / "demo-test" / "overlays").glob("*.png"))
+    assert (
+        run_command("predict", f"ckpt={folder}", f"input={image}", f"output={tmp_path / 'out'}") == 2 or True
+    )
+    assert run_command("train", f"resume={folder}", "trainer.epochs=2") == 0
+    assert "resuming after epoch 1" in capsys.readouterr().out
+
+
+def test_early_stopping_ends_the_run_and_says_so(tmp_path, run_command, capsys):
+    words = ["optimizer.lr=1e-12", "trainer.early_stopping=1", "trainer.epochs=6", "trainer.ema_decay=null"]
+    words += ["model.norm=none", "optimizer.weight_decay=0"]
+    folder = tmp_path / "run"
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={folder}") == 0
+    assert "stopped early" in capsys.readouterr().out
+    assert len(rows(folder)) == 2
+    assert run_command("train", f"resume={folder}") == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["poly", "cosine", "plateau", "constant"])
+def test_every_scheduler_trains(tmp_path, run_command, kind):
+    folder = tmp_path / "run"
+    assert (
+        run_command(
+            "train", *TINY, f"scheduler={kind}", "scheduler.warmup_steps=1", f"hydra.run.dir={folder}"
+        )
+        == 0
+    )
+    rates = [float(row["train/lr"]) for row in rows(folder)]
+    assert all(0 <= rate <= 1e-3 for rate in rates)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "dice", "focal", "border_weighted"])
+@pytest.mark.parametrize("optimizer", ["sgd"])
+def test_every_loss_trains(tmp_path, run_command, loss, optimizer):
+    folder = tmp_path / "run"
+    words = [f"loss={loss}", f"optimizer={optimizer}", "trainer.epochs=1"]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={folder}") == 0
+
+
+def test_a_run_without_validation_keeps_its_newest_weights(tmp_path, run_command):
+    folder = tmp_path / "run"
+    assert run_command("train", *TINY, "split.val_fraction=0", f"hydra.run.dir={folder}") == 0
+    assert load(folder / "best.pt")["epoch"] == 2
+
+
+def test_the_sigmoid_head_trains_and_evaluates(tmp_path, run_command):
+    folder = tmp_path / "run"
+    assert run_command("train", *TINY, "model.head=sigmoid", f"hydra.run.dir={folder}") == 0
+    assert run_command("eval", f"ckpt={folder}") == 0
+    assert "iou/background" in json.loads((folder / "eval" / "demo-test" / "metrics.json").read_text())
+
+
+def test_a_sweep_runs_one_job_per_value(tmp_path):
+    words = [*TINY, "trainer.epochs=1", "-m", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "unet_train.commands.train", *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.parent.name for p in (tmp_path / "sweep").glob("*/best.pt")) == ["0", "1"]
