@@ -85,7 +85,7 @@ def load_predictor(
         data=data,
         device=device,
         dtype=choose_precision(device, precision).dtype,
-        tiling=Tiling(tile.size, tile.overlap, tile.batch) if tile is not None else Tiling(),
+        tiling=Tiling(tile.size or "auto", tile.overlap, tile.batch) if tile is not None else Tiling(),
         tta=tta,
         object_rule=ObjectRule(**rule) if rule else None,
     )

@@ -86,6 +86,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         source,
         records,
         normaliser=normaliser,
+        objects=predictor.data.has_instances,
         progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
     )
     metrics = evaluation.scores() | {
@@ -108,16 +109,11 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
     )
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
-    LOGGER.info(format_table(metrics_of(evaluation), counts=evaluation.counts, title=title))
+    LOGGER.info(format_table(evaluation.scores(), counts=evaluation.counts, title=title))
     LOGGER.info(f"results   {folder}")
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
     return metrics | {"output": str(folder)}
-
-
-def metrics_of(evaluation: Evaluation) -> dict[str, float]:
-    """The scores the table shows."""
-    return evaluation.scores()
 
 
 def choose_records(
@@ -177,13 +173,19 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:
 def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
     """One row per image: key, group, and its own scores; empty where a class is absent."""
     names = list(images[0].scores)
+    with_objects = any(image.objects is not None for image in images)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["key", "group", *names, "empty_mask"])
+        writer.writerow(["key", "group", *names, "empty_mask", *(["seg"] if with_objects else [])])
         for image in images:
             values = [image.scores[n] for n in names]
-            cells = ["" if isinstance(v, float) and math.isnan(v) else f"{v:.6g}" for v in values]
-            writer.writerow([image.key, image.group, *cells, int(image.empty)])
+            cells = [_cell(v) for v in values]
+            seg = [_cell(image.objects.scores().get("seg", math.nan))] if image.objects else []
+            writer.writerow([image.key, image.group, *cells, int(image.empty), *seg])
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def draw_extremes(

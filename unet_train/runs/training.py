@@ -46,7 +46,7 @@ from unet_train.runs.checkpoint_files import parameters
 from unet_train.training import checkpoints
 from unet_train.training.distributed import World, world
 from unet_train.training.ema import EMA
-from unet_train.training.evaluation import Evaluation, evaluate
+from unet_train.training.evaluation import Evaluation, choose_object_rule, evaluate
 from unet_train.training.loop import Parts, Settings, State, Stopped, epoch_lengths, fit
 from unet_train.training.optimizers import build_optimizer
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
@@ -148,7 +148,7 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         data=data.description,
         device=str(device),
         dtype=precision.dtype,
-        tiling=Tiling(config.tile.size, config.tile.overlap, config.tile.batch),
+        tiling=Tiling(config.tile.size or "auto", config.tile.overlap, config.tile.batch),
     )
     validation = Validation(config, data, predictor, parts, history, state, me) if data.split.val else None
     if validation is not None and resumed is None:
@@ -169,6 +169,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         )
     finally:
         history.close()
+    if me.main and data.description.has_instances and data.split.val:
+        add_object_rule(folder / "best.pt", predictor, data)
     if me.main:
         _tell_end(folder, state, config, validation, time.monotonic() - started)
     return score
@@ -362,6 +364,20 @@ class Validation:
         if record.key in self.shown and self.history.folder is not None:
             picture = overlay(image, truth.classes, prediction.classes, caption=record.key)
             self.history.picture(f"val/{record.key}", picture, self.state.update)
+
+
+def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
+    """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
+    content = read_checkpoint(path)
+    predictor.model.load_state_dict(content["state_dict"])
+    rule, scores = choose_object_rule(predictor, data.source, data.split.val)
+    content["objects"] = rule.to_dict()
+    content["metrics"] = {**content["metrics"], **scores}
+    checkpoints.save(path, content)
+    said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    LOGGER.info(
+        f"objects: seeds above {rule.seed_threshold}, foreground above {rule.threshold}; validation {said}"
+    )
 
 
 # --- checkpoints --------------------------------------------------------------------------------------

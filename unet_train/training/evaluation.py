@@ -10,7 +10,9 @@ import torch
 
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source, Truth
+from unet_train.inference.objects import ObjectRule, tune
 from unet_train.inference.predictor import Prediction, Predictor
+from unet_train.metrics.challenge import ChallengeCounts, scorer
 from unet_train.metrics.confusion import confusion_counts, scores_from_counts
 from unet_train.training.distributed import World
 from unet_train.training.losses import Loss
@@ -29,6 +31,10 @@ class ImageResult:
         The image's own scores; a class that neither stands in the image nor was predicted is NaN.
     empty : bool
         No foreground in the truth.
+    loss : float
+        NaN if none was asked for.
+    objects : ChallengeCounts or None
+        What SEG and DET are made of, where objects were asked for and the truth has them.
     """
 
     key: str
@@ -37,6 +43,7 @@ class ImageResult:
     scores: dict[str, float]
     empty: bool
     loss: float = float("nan")
+    objects: ChallengeCounts | None = None
 
 
 @dataclass
@@ -53,8 +60,15 @@ class Evaluation:
         return sum((image.counts for image in self.images), np.zeros((k, k), np.int64))
 
     def scores(self) -> dict[str, float]:
-        """``iou/<class>``, ``iou/mean``, ``dice/…``, ``accuracy`` over all pixels of all images."""
-        return scores_from_counts(self.counts, self.classes)
+        """``iou/<class>``, ``iou/mean``, ``dice/…``, ``accuracy`` over all pixels of all images.
+
+        With ``seg``, ``det``, ``op_csb`` over all objects of all images, as far as their truth is there.
+        """
+        scores = scores_from_counts(self.counts, self.classes)
+        objects = [image.objects for image in self.images if image.objects is not None]
+        if objects:
+            scores |= sum(objects[1:], objects[0]).scores()
+        return scores
 
     def loss(self) -> float:
         """Mean over images of the loss, NaN if none was given."""
@@ -74,6 +88,7 @@ def evaluate(
     normaliser: Normaliser | None = None,
     loss: Loss | None = None,
     look: Look | None = None,
+    objects: bool = False,
     world: World | None = None,
     progress: Callable[[Sequence[Record]], Sequence[Record]] | None = None,
 ) -> Evaluation:
@@ -91,6 +106,8 @@ def evaluate(
         Also computed, on the probabilities at native size.
     look : callable or None
         Called with each image, truth and prediction.
+    objects : bool
+        Also cut out objects and count them as the Cell Tracking Challenge does.
     world : World or None
         Records are shared out over the processes; every process gets the whole result.
     progress : callable or None
@@ -120,12 +137,42 @@ def evaluate(
             empty=not counts[1:].any(),
             loss=_loss(loss, predictor, prediction, truth) if loss is not None else float("nan"),
         )
+        if objects and truth.instances is not None:
+            result.objects = ChallengeCounts()
+            result.objects.add(
+                predictor.objects(prediction), truth.instances, truth.markers, margin=predictor.data.margin
+            )
         results.append(result)
         if look is not None:
             look(record, image, truth, prediction)
     order = {record.key: i for i, record in enumerate(records)}
     gathered = [result for part in world.gather(results) for result in part]
     return Evaluation(classes, sorted(gathered, key=lambda result: order[result.key]))
+
+
+def choose_object_rule(
+    predictor: Predictor, source: Source, records: Sequence[Record], *, normaliser: Normaliser | None = None
+) -> tuple[ObjectRule, dict[str, float]]:
+    """Choose how objects are cut out, on validation records: the rule of the best SEG, then DET.
+
+    Returns
+    -------
+    rule : ObjectRule
+    scores : dict
+        ``seg`` and, where there are markers, ``det`` of the rule on these records.
+    """
+    maps, references, markers = [], [], []
+
+    def look(record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
+        if truth.instances is not None:
+            maps.append(predictor.target.object_maps(prediction.outputs))
+            references.append(truth.instances)
+            markers.append(truth.markers)
+
+    evaluate(predictor, source, records, normaliser=normaliser, look=look)
+    margin = predictor.data.margin
+    rule, (seg, det) = tune(maps, scorer(references, markers, margin=margin), margin=margin)
+    return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})
 
 
 def _loss(loss: Loss, predictor: Predictor, prediction: Prediction, truth: Truth) -> float:
