@@ -137,7 +137,7 @@ def test_all_choices_of_all_groups_compose():
     composed = 0
     for group, names in group_options().items():
         for name in names:
-            needed = {"dataset": ["dataset.root=x"], "weights": ["weights.path=x"]}.get(group, [])
+            needed = {"dataset": ["dataset.root=x"], "experiment": ["dataset.root=x"], "weights": ["weights.path=x"]}.get(group, [])
             if name == "custom":
                 needed = [*needed, "dataset._target_=a.B"]
             compose_command("train", [f"{group}={name}", *needed])
