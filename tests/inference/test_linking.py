@@ -39,6 +39,17 @@ def test_each_object_has_one_partner_and_the_best_pair_goes_first():
     assert linker.tracks == [Track(1, 0, 1), Track(2, 1, 1)]
 
 
+def test_where_two_objects_become_one_only_the_greater_track_goes_on():
+    linker = OverlapLinker()
+    two = frame((1, 2, 2), (2, 2, 9))
+    two[2:8, 15:18] = 2  # the second is the larger
+    linker.add(two)
+    merged = np.zeros((20, 40), np.int32)
+    merged[2:8, 2:18] = 5
+    assert (linker.add(merged)[2:8, 2:18] == 2).all()
+    assert linker.tracks == [Track(1, 0, 0), Track(2, 0, 1)]
+
+
 def test_a_gap_in_the_numbers_or_an_empty_frame_ends_all_tracks():
     linker = OverlapLinker()
     linker.add(frame((1, 2, 2)), 3)
