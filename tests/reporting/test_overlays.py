@@ -82,8 +82,9 @@ def test_any_image_gives_a_picture(image):
 
 
 def test_sizes_are_brought_to_where_outlines_are_seen():
-    assert picture_size((256, 256)) == (512, 512)
-    assert picture_size((512, 600)) == (512, 600)
+    assert picture_size((256, 256)) == (768, 768)
+    assert picture_size((512, 600)) == (1024, 1200)
+    assert picture_size((620, 700)) == (620, 700)
     assert picture_size((3072, 1024)) == (1536, 512)
     assert picture_size((10, 1500)) == (10, 1500), "a strip is not enlarged beyond the long side"
     # An outline survives strong reduction.

@@ -25,7 +25,7 @@ BOTH_COLOUR = (255, 60, 200)
 UNKNOWN_SHADE = 0.45
 """Brightness factor of pixels whose truth is not known."""
 
-SHORT_SIDE, LONG_SIDE = 384, 1536
+SHORT_SIDE, LONG_SIDE = 600, 1536
 """Images are enlarged (by whole numbers) towards the one and reduced to the other: outlines must be seen."""
 
 Colour = tuple[int, int, int]
