@@ -287,7 +287,7 @@ class Tile:
     """Overlapping tiles for images too large to be predicted whole."""
 
     size: int | None = key("side of a tile in working pixels; null: whole where memory allows", at_least=32)
-    overlap: int = key("overlap of neighbouring tiles in working pixels", at_least=0)
+    overlap: int | None = key("overlap of neighbouring tiles in working pixels; null: a quarter", at_least=0)
     batch: int = key("tiles per forward pass", at_least=1)
 
 
@@ -317,7 +317,9 @@ class EvalConfig:
     """Everything `unet-eval` is told."""
 
     ckpt: str = key("checkpoint to evaluate, runs/…/best.pt, or a run folder")
-    part: str | None = key("train, val, test or all; null: test if the split has one, else val")
+    part: str | None = key(
+        "what is scored; null: test if the split has one, else val", choices=("train", "val", "test", "all")
+    )
     tta: bool = key("average over the 8 flips and rotations")
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
@@ -333,9 +335,14 @@ class EvalConfig:
 class PredictConfig:
     """Everything `unet-predict` is told."""
 
-    ckpt: Any = key("checkpoint, or a list [a,b,c] whose probabilities are averaged")
-    input: str = key("an image, a folder or a pattern")
-    output: str = key("folder for masks/, classes/ and overlays/")
+    ckpt: Any = key("checkpoint or run folder, or a list [a,b,c] whose probabilities are averaged")
+    weights: Any = key("weights=brain_mri in place of ckpt: the published brain MRI model")
+    input: str = key("an image, a folder (with its sub-folders) or a pattern; an existing path wins")
+    output: str = key("folder for masks/, classes/, overlays/ and, where the model knows them, objects/")
+    format: str = key(
+        "ctc: input is a sequence, output a result folder of the Cell Tracking Challenge",
+        choices=("images", "ctc"),
+    )
     overwrite: bool = key("do again what is already there")
     probabilities: bool = key("write probabilities too (float16 tif)")
     tta: bool = key("average over the 8 flips and rotations")
@@ -412,8 +419,12 @@ PATH_KEYS = (
     "output",
     "resume",
     "hydra.run.dir",
+    "dataset.images",
+    "dataset.masks",
+    "dataset.suffix",
+    "dataset.group_regex",
 )
-"""Keys whose values are paths, taken as typed."""
+"""Keys whose values are paths, or parts or patterns of file names, taken as typed."""
 
 CUSTOM = ("encoder", "loss")
 """Sections that may be somebody's own object, named by `_target_`."""
@@ -423,6 +434,17 @@ def schema_fields(schema: type) -> dict[str, tuple[Any, Field]]:
     """Name → (resolved type, field) of a schema."""
     hints = get_type_hints(schema)
     return {f.name: (hints[f.name], f) for f in fields(schema)}
+
+
+def mapping_keys() -> set[str]:
+    """Dotted names of the keys that hold a mapping of the user's own, such as ``dataset.target_params``."""
+    return {
+        f"{section}.{name}"
+        for section, (_, kinds) in SECTIONS.items()
+        for schema in kinds.values()
+        for name, (hint, _) in schema_fields(schema).items()
+        if "dict[" in str(hint)
+    }
 
 
 def check_values(config: Any, prefix: str = "") -> str | None:
