@@ -225,6 +225,7 @@ def test_a_target_of_ones_own(monkeypatch):
             "mask_interpolation=linear is not one of nearest",
         ),
         ({"name": "RandomCrop", "height": 16, "width": 16}, "changes the image .*augmentation.crop_size"),
+        ({"name": "RandomCrop", "height": 16, "width": 16, "p": 0.001}, "changes the image"),
         ({"name": "PaperElastic", "sigma": -1}, "sigma=-1"),
         ({"p": 1}, "name .* or _target_"),
         ("HorizontalFlip", "name .* or _target_"),

@@ -71,6 +71,14 @@ def test_story_workers_and_epochs():
     assert epoch_of(0, epochs=(1,)) == alone[1:], "an epoch does not depend on the ones before it"
 
 
+def test_augmentation_draws_anew_for_every_epoch_and_index():
+    """Whole images, so that no crop hides a repetition."""
+    data = make_set(crop_size=None, samples_per_epoch=5, augmentation=build_augmentation(MOVES[3:]))
+    seen = {data[epoch, index].image.tobytes() for epoch in range(6) for index in range(5)}
+    # Noise comes with p=0.5: the five images themselves, and about fifteen noisy ones, no two alike.
+    assert len(seen) > 5 + 6
+
+
 def test_two_processes_see_what_one_sees():
     one = list(EpochSampler(33, 4, 5))
     two = [list(EpochSampler(33, 2, 5, rank=rank, world_size=2)) for rank in (0, 1)]

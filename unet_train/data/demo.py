@@ -259,7 +259,7 @@ def write_demo(
     layout: str = "folder",
     *,
     seed: int = 0,
-    groups: int = 2,
+    groups: int | None = None,
     images: int = 12,
     size: tuple[int, int] = (256, 256),
 ) -> Path:
@@ -275,8 +275,8 @@ def write_demo(
         and 255;
         kaggle_3m: a folder of slices per patient, three channels, with masks of 0 and 255.
     seed : int
-    groups : int
-        Sequences, groups of names, or patients.
+    groups : int or None
+        Sequences, groups of names, or patients; None: 2, or 4 patients.
     images : int
         Frames or images of a group; patients have this many slices, one more, two more, one fewer, in turn.
     size : tuple of int
@@ -298,7 +298,7 @@ def write_demo(
     destination = Path(destination)
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        for group in range(1, groups + 1):
+        for group in range(1, (groups or (4 if layout == "kaggle_3m" else 2)) + 1):
             writers[layout](destination, seed, group, images, size)
     except OSError as error:
         raise UserError(f"{destination}: cannot be written to ({error.strerror})") from error
