@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unet_train.commands import shell
 from unet_train.config.compose import compose_command, split_partial
-from unet_train.config.early import check_dataset, find_checkpoint
+from unet_train.config.early import check_dataset, check_output, check_own_encoder, find_checkpoint
 
 
 def main() -> None:
@@ -16,8 +16,10 @@ def evaluate(arguments: shell.Arguments) -> int:
     """Compose, check, evaluate; the exit code."""
     shell.refuse_sweeps(arguments, "eval")
     overrides, partial = split_partial(arguments.overrides, ("dataset", "split"))
-    composed = compose_command("eval", shell.allow_own_encoder(overrides), arguments.config_dir)
+    composed = compose_command("eval", overrides, arguments.config_dir)
     find_checkpoint(composed.config.ckpt)
+    check_own_encoder(composed.config.encoder)
+    check_output(composed.config.output)
     if composed.config.dataset is not None:
         check_dataset(composed.config.dataset)
     from unet_train.runs.evaluation import eval_run

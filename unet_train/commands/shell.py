@@ -70,6 +70,10 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
     if "--version" in argv:
         print(f"unet-train {__version__}")
         return 0
+    # A class of the user's own (`_target_`) is found in the working folder, as `python` itself would; last, so that
+    # no file there hides a library. A console script starts without it.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         return body(parse(argv)) or 0
     except UserError as error:

@@ -87,7 +87,8 @@ def build_source(dataset: Any) -> Source:
     from unet_train.data.layouts.folder import FolderSource
     from unet_train.data.layouts.kaggle import KaggleSource
 
-    root = str(dataset_root(dataset))
+    folder = dataset_root(dataset)
+    root = str(folder)
     intensity_range = tuple(dataset.intensity_range) if dataset.intensity_range else None
     if dataset.layout == "demo":
         return DemoSource(
@@ -124,7 +125,8 @@ def build_source(dataset: Any) -> Source:
         return KaggleSource(
             root, classes=tuple(dataset.classes), intensity_range=intensity_range, name=dataset.name
         )
-    offered = {"root": root, "name": dataset.name, "intensity_range": intensity_range}
+    offered = {"name": dataset.name, "intensity_range": intensity_range}
+    offered |= {"root": root} if folder is not None else {}
     return call_target(dataset._target_, "dataset", dataset.arguments, offered)
 
 

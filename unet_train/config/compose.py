@@ -19,10 +19,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_train.config.schema import COMMANDS, CUSTOM, PATH_KEYS, SECTIONS, check_values, schema_fields
+from unet_train.config.schema import (
+    COMMANDS,
+    CUSTOM,
+    PATH_KEYS,
+    SECTIONS,
+    check_values,
+    mapping_keys,
+    schema_fields,
+)
 from unet_train.errors import UserError
 
-OPTIONAL = ("dataset", "encoder", "split")
+OPTIONAL = ("dataset", "encoder", "split", "weights")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
 
 
@@ -72,6 +80,47 @@ def _quoted(value: str) -> str:
     value = re.sub(r"(\\*)'", lambda m: m.group(1) * 2 + "\\'", value)
     value = re.sub(r"(\\+)$", lambda m: m.group(1) * 2, value)
     return f"'{value}'"
+
+
+# --- what needs no plus sign -----------------------------------------------------------------------------
+def open_mappings(overrides: Iterable[str]) -> list[str]:
+    """Mark keys inside a user's own mapping (``dataset.target_params.width=3``) as new for Hydra.
+
+    Hydra takes a key that the YAML does not have only with ``+`` before it; here any key may stand.
+    """
+    free = mapping_keys()
+    opened = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        inside = any(name.startswith(f"{mapping}.") for mapping in free)
+        opened.append(f"++{override}" if inside or (name in free and value.startswith("{")) else override)
+    return opened
+
+
+def take_own_sections(overrides: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Part ``encoder._target_=package.Class encoder.width=8`` from the rest: it replaces the whole section.
+
+    Raises
+    ------
+    UserError
+        For an override that cannot be read.
+    """
+    rest, own = list(overrides), {}
+    for section in CUSTOM:
+        keys = [o for o in rest if o.lstrip("+").startswith(f"{section}.")]
+        chosen = any(o.partition("=")[0] == section for o in rest)
+        if chosen or not any(o.lstrip("+").startswith(f"{section}._target_=") for o in keys):
+            continue
+        rest = [o for o in rest if o not in keys]
+        tree = OmegaConf.create()
+        for override in keys:
+            try:
+                parsed = OverridesParser.create().parse_override(override)
+                OmegaConf.update(tree, parsed.key_or_group, parsed.value())
+            except (HydraException, OmegaConfBaseException):
+                raise UserError(f"{override}: cannot be read as key=value") from None
+        own[section] = OmegaConf.to_container(tree)[section]  # type: ignore[index, call-overload]
+    return rest, own  # type: ignore[return-value]
 
 
 # --- near names ---------------------------------------------------------------------------------------
@@ -128,7 +177,7 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     UserError
         In one line, for anything that does not compose or does not fit the schema.
     """
-    overrides = quote_paths(overrides)
+    overrides, own_sections = take_own_sections(open_mappings(quote_paths(overrides)))
     own = [Path(config_dir).absolute()] if config_dir else []
     if own and not own[0].is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
@@ -140,22 +189,36 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
         try:
             composed = compose(command, [*overrides, *searchpath], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise UserError(_explain(command, overrides, options, error)) from error
+            raise UserError(_explain(command, overrides, options, searchpath, error)) from error
+        with open_dict(composed):
+            composed.update(own_sections)
         HydraConfig.instance().set_config(composed)
         for section in SECTIONS:
-            by_checkpoint = section in OPTIONAL and command in ("eval", "predict")
+            by_checkpoint = section in OPTIONAL and command in ("eval", "predict", "export")
             if section in composed and not isinstance(composed[section], DictConfig):
                 if composed[section] is None and by_checkpoint:
                     continue
                 raise UserError(_not_a_group(section, composed[section]))
         try:
-            run_folder = composed.hydra.run.dir if command == "train" else ""
+            run_folder = _run_folder(composed) if command == "train" else ""
             with open_dict(composed):
                 del composed["hydra"]
             OmegaConf.resolve(composed)
         except OmegaConfBaseException as error:
             raise UserError(_first_line(error)) from error
     return Composed(typed(command, composed), OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
+
+
+def _run_folder(composed: DictConfig) -> str:
+    """`hydra.run.dir`, which has the encoder's name in it: for one's own the name of its class."""
+    encoder = composed.encoder
+    if "_target_" not in encoder or "kind" in encoder:
+        return composed.hydra.run.dir
+    with open_dict(composed):
+        encoder.kind = str(encoder["_target_"]).rpartition(".")[2].lower()
+        folder = composed.hydra.run.dir
+        del encoder["kind"]
+    return folder
 
 
 def _refuse_common_slips(command: str, overrides: Sequence[str], options: dict[str, list[str]]) -> None:
@@ -319,7 +382,13 @@ def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n")[0].split())
 
 
-def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str]], error: Exception) -> str:
+def _explain(
+    command: str,
+    overrides: Sequence[str],
+    options: dict[str, list[str]],
+    searchpath: Sequence[str],
+    error: Exception,
+) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
     for override in overrides:
@@ -328,7 +397,7 @@ def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str
             return f"{override}: choose one of {', '.join(options[name])}"
     unreadable = re.match(r"(.*) at input|mismatched input|token recognition|extraneous input", text)
     if unreadable or "grammar" in text:
-        bad = next((o for o in overrides if not _parses(o)), text.split("\n")[0])
+        bad = next((o for o in overrides if not _parses(o)), text.split("\n")[0]).lstrip("+")
         return f"{bad}: cannot be read as key=value; put quotes around a value with special characters"
     missing = re.search(r"Could not find '([^']+)/([^/']+)'", text)
     if missing:
@@ -340,13 +409,13 @@ def _explain(command: str, overrides: Sequence[str], options: dict[str, list[str
     candidates: list[str] = list(options)
     groups = [o for o in overrides if o.partition("=")[0].lstrip("+") in options]
     with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
-        candidates += flat_keys(compose(command, groups))
+        candidates += flat_keys(compose(command, [*groups, *searchpath]))
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
     if not unknown:
         unknown = re.search(r"No match in the defaults list[^']*'([^']+)'", text)
     if unknown:
         name = unknown.group(1)
-        typed_as = next((o for o in overrides if o.partition("=")[0].lstrip("+") == name), name)
+        typed_as = next((o for o in overrides if o.partition("=")[0].lstrip("+") == name), name).lstrip("+")
         if name in options:
             return f"{typed_as}: {name} cannot be chosen for unet-{command}"
         section = name.partition(".")[0]

@@ -24,11 +24,14 @@ def dataset_root(dataset: Any) -> Path | None:
         return None
     if dataset.root:
         return expand(dataset.root)
-    return Path(os.environ.get("UNET_TRAIN_DATA", "data")) / dataset.name
+    root = Path(os.environ.get("UNET_TRAIN_DATA", "data")) / dataset.name
+    # A class of the user's own may need no folder; where it does, its signature says so.
+    return None if dataset.layout == "custom" and not root.is_dir() else root
 
 
 def check_dataset(dataset: Any) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
+    check_intensity_range("dataset.intensity_range", dataset.intensity_range)
     root = dataset_root(dataset)
     if root is None or root.is_dir():
         return
@@ -37,6 +40,32 @@ def check_dataset(dataset: Any) -> None:
         "kaggle": f"; set dataset.root=FOLDER; how to get it: unet-data fetch {dataset.name}",
     }.get(dataset.layout, "; set dataset.root to the folder that holds images/ and masks/")
     raise UserError(f"dataset.root={root}: no such folder{get}")
+
+
+def check_intensity_range(name: str, values: list[float] | None) -> None:
+    """Refuse a range that is not two numbers, the smaller one first."""
+    if values is None:
+        return
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(values) != 2 or len(numbers) != 2:
+        raise UserError(f"{name}={values}: two numbers, [low,high]")
+    if not numbers[0] < numbers[1]:
+        raise UserError(f"{name}={values}: the first number must be the smaller")
+
+
+def check_own_encoder(encoder: Any) -> None:
+    """Refuse one of our encoders where a checkpoint says itself which one it has."""
+    if encoder is not None and not isinstance(encoder, dict):
+        raise UserError(
+            f"encoder={encoder.kind}: the checkpoint knows its encoder, leave this out; only an encoder of your own "
+            "has to be named again (encoder._target_=…)"
+        )
+
+
+def check_output(output: str | None) -> None:
+    """Refuse a file where a folder is to be written."""
+    if output is not None and expand(output).is_file():
+        raise UserError(f"output={output}: a file stands there; name a folder")
 
 
 def check_train(config: TrainConfig) -> None:
