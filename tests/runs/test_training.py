@@ -168,6 +168,9 @@ def test_resume_says_when_a_run_is_finished_and_takes_more_epochs(tmp_path, run_
         ("encoder=resnet", "keeps its encoder"),
         ("dataset.data_seed=5", "not the one the run was trained on"),
         ("model.norm=group", "norm"),
+        ("split.val_fraction=0.3", "split.val_fraction"),
+        ("dataset.test_groups=[]", "dataset.test_groups"),
+        ("dataset.scale=0.5", "scale"),
         ("trainer.epoch=9", "trainer.epochs"),
     ],
 )
@@ -332,3 +335,44 @@ def test_a_sweep_runs_one_job_per_value(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert sorted(p.parent.name for p in (tmp_path / "sweep").glob("*/best.pt")) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_ends_with_advice_and_keeps_what_was_saved(
+    tmp_path, run_command, capsys, monkeypatch, error
+):
+    from unet_train.training import loop
+
+    folder, updates = tmp_path / "run", []
+    real_update = loop.update
+
+    def fail_in_the_second_epoch(*arguments):
+        updates.append(1)
+        if len(updates) > 2:
+            raise error
+        real_update(*arguments)
+
+    monkeypatch.setattr(loop, "update", fail_in_the_second_epoch)
+    assert run_command("train", *TINY, f"hydra.run.dir={folder}") == 2
+    said = capsys.readouterr().err
+    for key in (
+        "trainer.batch_size=2",
+        "trainer.accumulate=2",
+        "augmentation.crop_size",
+        "trainer.precision",
+    ):
+        assert key in said
+    assert said.count("\n") == 1
+    assert load(folder / "last.pt")["state"]["epoch"] == 1
+
+
+def test_a_loss_that_is_not_finite_is_said_with_what_to_do(tmp_path, run_command, capsys):
+    words = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_grad_norm=null", "model.norm=none"]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / 'run'}") == 2
+    assert "optimizer.lr" in capsys.readouterr().err

@@ -191,6 +191,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         raise UserError(f"dataset={config.dataset.name}: no images found in {config.dataset.root}")
     split = build_split(config.split, config.dataset, records)
     if resumed is not None:
+        _check_same_split(resumed["config"], config)
         split = _split_of_the_run(resumed["split"], records)
     if not split.train:
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
@@ -209,6 +210,18 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     description = describe_data(config, source, truth.instances is not None)
     hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
     return Data(source, split, description, hashes)
+
+
+def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse keys that would have split the data otherwise: a resumed run keeps its split."""
+    now = {f"split.{name}": value for name, value in asdict(config.split).items()}
+    now["dataset.test_groups"] = config.dataset.test_groups
+    for name, value in now.items():
+        section, key = name.split(".")
+        if before[section][key] != value:
+            raise UserError(
+                f"{name}={value}: a resumed run keeps its split ({name} was {before[section][key]})"
+            )
 
 
 def _split_of_the_run(saved: dict[str, Any], records: Sequence[Record]) -> Split:
@@ -352,8 +365,8 @@ class Validation:
 
     def trial(self) -> None:
         """Validate one image before the first epoch, so that what fails there fails now."""
-        largest = self.data.split.val[:1]
-        evaluate(self.predictor, self.data.source, largest, normaliser=self.normaliser, loss=self.parts.loss)
+        first = self.data.split.val[:1]
+        evaluate(self.predictor, self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss)
 
     def _averaged(self) -> Any:
         import contextlib
@@ -427,8 +440,10 @@ def _check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: Data) -> Non
     for name, value in spec.to_dict().items():
         if saved[name] != value:
             raise UserError(f"resume: the run's model has {name} {saved[name]}, now it would be {value}")
-    if list(resumed["data"]["classes"]) != list(data.description.classes):
-        raise UserError(f"resume: the run's classes are {', '.join(resumed['data']['classes'])}")
+    before = DataDescription.from_dict(resumed["data"]).to_dict()
+    for name, value in data.description.to_dict().items():
+        if before[name] != value:
+            raise UserError(f"resume: the run's data has {name} {before[name]}, now it would be {value}")
     changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
     if changed:
         raise UserError(f"resume: training image {changed[0]} is not the one the run was trained on")
