@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,11 @@ def locate(name: str, where: str) -> Callable[..., Any]:
 
 
 def call_target(
-    name: str, where: str, arguments: dict[str, Any], offered: dict[str, Any] | None = None
+    name: str,
+    where: str,
+    arguments: dict[str, Any],
+    offered: dict[str, Any] | None = None,
+    inside: str | None = None,
 ) -> Any:
     """Call what a `_target_` names with `arguments`, checked against its signature first.
 
@@ -57,11 +61,27 @@ def call_target(
         What the user set.
     offered
         Passed where the signature takes them and the user has not set them.
+    inside
+        Where the arguments stand, if not in the section itself.
 
     Raises
     ------
     UserError
         For an argument it does not take (with the nearest it takes) or one that is missing.
+    """
+    function = check_call(name, where, arguments, offered or {}, inside)
+    parameters = inspect.signature(function).parameters
+    return function(**{k: v for k, v in (offered or {}).items() if k in parameters} | arguments)
+
+
+def check_call(
+    name: str, where: str, arguments: dict[str, Any], offered: Iterable[str], inside: str | None = None
+) -> Callable[..., Any]:
+    """What `call_target` checks before it calls: the function or class, whose signature takes the arguments.
+
+    Raises
+    ------
+    UserError
     """
     function = locate(name, where)
     parameters = inspect.signature(function).parameters
@@ -70,13 +90,29 @@ def call_target(
         if argument not in parameters and not anything:
             found = difflib.get_close_matches(argument, parameters, n=1)
             hint = f" (did you mean {found[0]}?)" if found else ""
-            raise UserError(f"{where}.{argument}: {name} takes no such argument{hint}")
-    given = {k: v for k, v in (offered or {}).items() if k in parameters} | arguments
+            raise UserError(f"{inside or where}.{argument}: {name} takes no such argument{hint}")
+    given = dict.fromkeys(k for k in offered if k in parameters) | arguments
     try:
         inspect.signature(function).bind(**given)
     except TypeError as error:
         raise UserError(f"{where}: {name}: {error}") from None
-    return function(**given)
+    return function
+
+
+def check_own_objects(config: TrainConfig) -> None:
+    """Check what the config names by `_target_`, and its arguments, before any image is read.
+
+    Raises
+    ------
+    UserError
+    """
+    for where, section, offered in (
+        ("encoder", config.encoder, ["in_channels"]),
+        ("loss", config.loss, ["classes"]),
+    ):
+        if isinstance(section, dict):
+            arguments = {k: v for k, v in section.items() if k != "_target_"}
+            check_call(section["_target_"], where, arguments, offered)
 
 
 # --- data ---------------------------------------------------------------------------------------------
@@ -127,7 +163,7 @@ def build_source(dataset: Any) -> Source:
         )
     offered = {"name": dataset.name, "intensity_range": intensity_range}
     offered |= {"root": root} if folder is not None else {}
-    return call_target(dataset._target_, "dataset", dataset.arguments, offered)
+    return call_target(dataset._target_, "dataset", dataset.arguments, offered, "dataset.arguments")
 
 
 def build_split(split: Any, dataset: Any, records: list[Record]) -> Split:

@@ -274,6 +274,11 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
     }
     if unknown:
         report.warnings.append(f"{len(unknown)} truths hold ignored pixels only, such as {unknown[0]}")
+    if looks and all(look.digest is not None and look.low == look.high for look in looks):
+        low, high = report.facts["values"]
+        value = f"{low:g}" if low == high else f"{low:g} or {high:g}"
+        what = f"every image is of one value all over ({value}); does dataset.intensity_range fit the files' values?"
+        report.problems.append(Problem(source.name, what))
     report.warnings += _twins(report.hashes, {record.key: record for record in records})
 
 

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unet_train.data.augmentation import Augmentation
-from unet_train.data.normalisation import Normaliser, Statistics, rescale
+from unet_train.data.normalisation import Normaliser, Statistics, move_labels, rescale
 from unet_train.data.records import IGNORE, Record, Source
 from unet_train.data.resampling import resample_image, resample_labels
 from unet_train.data.targets import Target
@@ -126,9 +126,10 @@ class TrainingSet(Dataset[Sample]):
     target : Target
     scale : float
         Working over native resolution.
-    normalisation : {'fixed', 'image', 'volume'}
+    normalisation : {'fixed', 'image', 'volume', 'brain'}
         What mean and std a sample carries, see `Normaliser`. They belong to the whole native image, as they
-        do in evaluation; so the model sees what the augmentation does to intensities.
+        do in evaluation; so the model sees what the augmentation does to intensities. Under ``brain`` images
+        and labels are cut to the brain and brought to 256² first.
     augmentation : Augmentation
     crop_size : int, pair of int or None
         Height and width of the samples at the working resolution; None: whole images (then only images of
@@ -306,8 +307,11 @@ class TrainingSet(Dataset[Sample]):
             )
         statistics = self.normaliser.statistics(record, native)
         image = resample_image(rescale(native, statistics), self.scale)
-        classes = resample_labels(truth.classes, self.scale)
-        instances = None if truth.instances is None else resample_labels(truth.instances, self.scale)
+        classes, instances = (
+            None if labels is None else resample_labels(move_labels(labels, statistics), self.scale)
+            for labels in (truth.classes, truth.instances)
+        )
+        assert classes is not None
         target = self.target.make(classes, instances, self.scale)
         weight = None
         if self.weights is not None:
@@ -482,6 +486,20 @@ def _size(sample: Sample) -> str:
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def read_batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Batches of an epoch; what is wrong with a file is said alike by this process and by a worker.
+
+    Raises
+    ------
+    UserError
+        The worker's own, without the traceback that torch puts around its message.
+    """
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 
 
 def make_loader(

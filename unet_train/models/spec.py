@@ -1,5 +1,6 @@
 """A model described in plain types: enough, kept in a checkpoint, to build it again with nothing else."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -86,6 +87,19 @@ class ModelSpec:
         return cls(**copy)
 
 
+def as_override(key: str, value: Any) -> str:
+    """``key=value`` as it is typed on a command line, quoted for a POSIX shell where that needs it."""
+
+    def said(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return "{" + ",".join(f"{k}:{said(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, list | tuple):
+            return "[" + ",".join(map(said, value)) + "]"
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+    return shlex.quote(f"{key}={said(value)}")
+
+
 def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
     """Build the net a spec describes, with random weights, in channels_last memory format.
 
@@ -120,10 +134,11 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
             )
     elif kind == CUSTOM:
         target = params.pop("target", "package.Class")
-        arguments = "".join(f" encoder.{name}={value}" for name, value in params.items())
+        arguments = [as_override("encoder._target_", target)]
+        arguments += [as_override(f"encoder.{name}", value) for name, value in params.items()]
         raise UserError(
             f"this model has an encoder of your own, which a checkpoint never builds by itself: "
-            f"add the override encoder._target_={target}{arguments}"
+            f"add the override {' '.join(arguments)}"
         )
     else:
         if kind == "unet":

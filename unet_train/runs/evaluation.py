@@ -23,14 +23,13 @@ from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
+from unet_train.models.spec import as_override
 from unet_train.reporting.overlays import overlay
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import load_predictor
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate
 from unet_train.training.run_folder import LOGGER, log_to, write_json
-
-PARTS = ("train", "val", "test", "all")
 
 
 def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -69,7 +68,9 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     report = check_source(source, records)
     if report.problems:
         LOGGER.info(format_problems(report))
-        raise UserError(f"{len(report.problems)} problem(s) in the data, listed above")
+        raise UserError(
+            f"{len(report.problems)} problem(s) in the data, listed above, the first: {report.problems[0]}"
+        )
     for note in source.notes:
         LOGGER.info(note)
     trained_on = set(content.get("image_hashes", {}).values())
@@ -126,11 +127,14 @@ def choose_records(
     UserError
         For a part that is not there.
     """
-    if config.part is not None and config.part not in PARTS:
-        raise UserError(f"part={config.part}: choose one of {', '.join(PARTS)}")
     run: TrainConfig = typed("train", lay_over(content["config"], overrides) | {"resume": None})
-    other = config.dataset is not None
-    dataset = config.dataset if other else run.dataset
+    if config.dataset is None and run.dataset.layout == "custom":
+        raise UserError(
+            "the run's data set is a class of your own, which a checkpoint never imports by itself: "
+            f"add the override {_own_dataset(run.dataset)}"
+        )
+    dataset = config.dataset or run.dataset
+    other = config.dataset is not None and not _same_class(config.dataset, run.dataset)
     check_dataset(dataset)
     source = build_source(dataset)
     records = source.records()
@@ -154,6 +158,22 @@ def choose_records(
         there = [p for p in parts if any(r.scorable for r in parts[p])]
         raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
     return source, chosen, part, dataset.name
+
+
+def _same_class(dataset: Any, of_the_run: Any) -> bool:
+    """Whether the user named the run's own class of data set again."""
+    if dataset.layout != "custom" or of_the_run.layout != "custom":
+        return False
+    names = ("_target_", "arguments")
+    return all(getattr(dataset, name) == getattr(of_the_run, name) for name in names)
+
+
+def _own_dataset(dataset: Any) -> str:
+    """The words that name a data set class of the user's own again."""
+    keys = {"dataset._target_": dataset._target_, "dataset.root": dataset.root}
+    keys |= {f"dataset.arguments.{name}": value for name, value in dataset.arguments.items()}
+    words = [as_override(key, value) for key, value in keys.items() if value is not None]
+    return " ".join(["dataset=custom", *words])
 
 
 def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:

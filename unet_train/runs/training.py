@@ -21,6 +21,7 @@ from unet_train.config.build import (
     build_loss,
     build_source,
     build_split,
+    check_own_objects,
     custom_encoder,
     describe_data,
     describe_model,
@@ -28,7 +29,7 @@ from unet_train.config.build import (
 from unet_train.config.compose import Composed
 from unet_train.config.early import expand
 from unet_train.config.schema import TrainConfig
-from unet_train.data.augmentation import build_augmentation
+from unet_train.data.augmentation import Augmentation, build_augmentation
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source, Truth
@@ -47,10 +48,18 @@ from unet_train.training import checkpoints
 from unet_train.training.distributed import World, world
 from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation, choose_object_rule, evaluate
-from unet_train.training.loop import Parts, Settings, State, Stopped, epoch_lengths, fit
+from unet_train.training.loop import Parts, Settings, State, Stopped, check_monitor, epoch_lengths, fit
 from unet_train.training.optimizers import build_optimizer
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
-from unet_train.training.run_folder import LOGGER, History, claim, log_to, write_json
+from unet_train.training.run_folder import (
+    LOGGER,
+    History,
+    claim,
+    log_to,
+    refuse_taken,
+    release,
+    write_json,
+)
 from unet_train.training.schedules import Schedule
 
 __all__ = ["Stopped", "train_run"]
@@ -64,6 +73,8 @@ class Data:
     split: Split
     description: DataDescription
     hashes: dict[str, str]
+    dtypes: tuple[str, ...]
+    """Of the images as they are augmented."""
 
 
 def train_run(composed: Composed) -> float:
@@ -108,20 +119,26 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     folder = Path(expand(composed.run_folder))
     resumed = read_checkpoint(folder / "last.pt") if config.resume else None
     log_to(None)
+    if resumed is None and me.main:
+        refuse_taken(folder)
     precision = choose_precision(device.type, config.trainer.precision)
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)  # noqa: NPY002 (a user's own transform may draw from it)
     random.seed(config.seed)
 
+    check_own_objects(config)
+    augmentation = build_augmentation(config.augmentation.transforms, check=False)
+    target = get_target(config.dataset.target, **config.dataset.target_params)
     data = prepare_data(config, resumed, me)
-    target = get_target(data.description.target, **data.description.target_params)
+    for dtype in data.dtypes:
+        augmentation.check(data.description.channels, np.dtype(dtype))
     outputs = target.outputs(tuple(data.source.classes))
     spec = describe_model(config, data.description, outputs)
     if resumed is not None:
         _check_same_run(resumed, spec, data)
     model = build_model(spec, custom_encoder(config.encoder))
     notes = [] if resumed is not None else start_weights(model, config)
-    training = training_set(config, data, target)
+    training = training_set(config, data, target, augmentation)
     settings = loop_settings(config, device)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
     parts = build_parts(config, model, outputs, device, precision, me, total)
@@ -151,11 +168,11 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         tiling=Tiling(config.tile.size or "auto", config.tile.overlap, config.tile.batch),
     )
     validation = Validation(config, data, predictor, parts, history, state, me) if data.split.val else None
-    if validation is not None and resumed is None:
-        validation.trial()
     writer = CheckpointWriter(composed, config, data, spec, parts, folder)
     started = time.monotonic()
     try:
+        if validation is not None and resumed is None:
+            validation.trial(config.checkpoint.monitor)
         score = fit(
             parts,
             training,
@@ -167,6 +184,10 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
             save_last=writer.last,
             world=me,
         )
+    except BaseException:
+        if me.main and resumed is None:
+            release(folder)
+        raise
     finally:
         history.close()
     if me.main and data.description.has_instances and data.split.val:
@@ -195,8 +216,8 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         split = _split_of_the_run(resumed["split"], records)
     if not split.train:
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
-    used = [*split.train, *split.val, *split.test]
-    report = check_source(source, used)
+    used = {record.key for record in (*split.train, *split.val, *split.test)}
+    report = check_source(source, [record for record in records if record.key in used])
     if report.problems:
         if me.main:
             LOGGER.info(format_problems(report))
@@ -209,7 +230,10 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
-    return Data(source, split, description, hashes)
+    rescaled = description.normalisation == "volume"
+    return Data(
+        source, split, description, hashes, ("float32",) if rescaled else tuple(report.facts["dtype"])
+    )
 
 
 def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
@@ -235,9 +259,9 @@ def _split_of_the_run(saved: dict[str, Any], records: Sequence[Record]) -> Split
     return Split(parts["train"], parts["val"], parts["test"], list(saved.get("notes", [])))
 
 
-def training_set(config: TrainConfig, data: Data, target: Any) -> TrainingSet:
+def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Augmentation) -> TrainingSet:
     """Random crops of the training records."""
-    augmentation = config.augmentation
+    crops = config.augmentation
     border = config.loss.border_weights if not isinstance(config.loss, dict) else None
     return TrainingSet(
         data.source,
@@ -245,10 +269,10 @@ def training_set(config: TrainConfig, data: Data, target: Any) -> TrainingSet:
         target=target,
         scale=data.description.scale,
         normalisation=data.description.normalisation,
-        augmentation=build_augmentation(augmentation.transforms),
-        crop_size=augmentation.crop_size,
-        foreground_share=augmentation.foreground_share,
-        balance=augmentation.balance,
+        augmentation=augmentation,
+        crop_size=crops.crop_size,
+        foreground_share=crops.foreground_share,
+        balance=crops.balance,
         samples_per_epoch=config.trainer.samples_per_epoch,
         seed=config.seed,
         weights=_weight_map(border, data.description.scale) if border is not None else None,
@@ -363,10 +387,19 @@ class Validation:
             )
         return self.last
 
-    def trial(self) -> None:
-        """Validate one image before the first epoch, so that what fails there fails now."""
+    def trial(self, monitor: str) -> None:
+        """Validate one image before the first epoch, so that what fails there fails now.
+
+        Raises
+        ------
+        UserError
+            Also if the score to be monitored is none of those there are.
+        """
         first = self.data.split.val[:1]
-        evaluate(self.predictor, self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss)
+        tried = evaluate(
+            self.predictor, self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss
+        )
+        check_monitor(monitor, tried.scores())
 
     def _averaged(self) -> Any:
         import contextlib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import math
 import signal
 import time
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from unet_train.data.sampling import Batch, EpochSampler, TrainingSet, make_loader
+from unet_train.data.sampling import Batch, EpochSampler, TrainingSet, make_loader, read_batches
 from unet_train.errors import UserError
 from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
 from unet_train.models.unet import UNet
@@ -216,7 +217,7 @@ def fit(
             )
             sampler.set_epoch(epoch, state.batches)
             parts.model.train()
-            for group in grouped(iter(loader), settings.accumulate):
+            for group in grouped(read_batches(loader), settings.accumulate):
                 update(parts, group, state, settings, world)
                 bar.update(len(group))
                 if time.monotonic() - getattr(bar, "told", 0.0) > 1 and not bar.disable:
@@ -350,6 +351,22 @@ def _train_scores(parts: Parts, state: State, world: World) -> dict[str, float]:
     return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
 
 
+def check_monitor(monitor: str, scores: dict[str, float]) -> None:
+    """Refuse to choose the best epoch by a score that is not there.
+
+    Raises
+    ------
+    UserError
+        With the nearest name.
+    """
+    if monitor not in scores:
+        found = difflib.get_close_matches(monitor, scores, n=1)
+        hint = f" (did you mean {found[0]}?)" if found else ""
+        raise UserError(
+            f"checkpoint.monitor={monitor}: no such validation score{hint}; there are {', '.join(scores)}"
+        )
+
+
 def _judge(
     parts: Parts,
     state: State,
@@ -358,10 +375,7 @@ def _judge(
     save_best: Callable[[State, dict[str, float]], None],
     world: World,
 ) -> None:
-    if settings.monitor not in scores:
-        raise UserError(
-            f"checkpoint.monitor={settings.monitor}: no such validation score; there are {', '.join(scores)}"
-        )
+    check_monitor(settings.monitor, scores)
     score = scores[settings.monitor]
     if score > state.best or (state.best_epoch == 0 and math.isnan(score)):
         state.best, state.best_epoch, state.stale = (score if score == score else -math.inf), state.epoch, 0

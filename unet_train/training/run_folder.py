@@ -43,16 +43,40 @@ def claim(folder: Path, config_yaml: str) -> None:
     Raises
     ------
     UserError
-        If the folder holds a run already.
+        If the folder holds a run already, or cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_taken(folder)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "config.yaml", "x", encoding="utf-8") as file:
             file.write(config_yaml)
-    except FileExistsError:
-        raise UserError(
-            f"{folder} holds a run already: go on with it by resume={folder}, or name another hydra.run.dir"
-        ) from None
+    except OSError as error:
+        refuse_taken(folder)  # another run was quicker
+        raise UserError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from None
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises
+    ------
+    UserError
+        With the way on: ``resume=``, or another folder.
+    """
+    if not (folder / "config.yaml").is_file():
+        return
+    if (folder / "last.pt").is_file():
+        way = f"go on with it by resume={folder}, or name another hydra.run.dir"
+    else:
+        way = "it is in its first epoch, or was killed there; name another hydra.run.dir, or delete it"
+    raise UserError(f"{folder} holds a run already: {way}")
+
+
+def release(folder: Path) -> None:
+    """Give a claimed folder back after a failure before anything was saved, so that a better try may have it."""
+    if not (folder / "last.pt").exists():
+        for name in ("config.yaml", "split.json"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
