@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 torch.set_num_threads(1)
 
@@ -14,9 +15,14 @@ TINY = ["experiment=smoke", "trainer.epochs=2", "trainer.samples_per_epoch=8"]
 def command(name: str, *words: str) -> int:
     """Run a command in this process; its exit code."""
     from unet_train.commands import eval as evaluation
-    from unet_train.commands import predict, shell, train
+    from unet_train.commands import export, predict, shell, train
 
-    bodies = {"train": train.train, "eval": evaluation.evaluate, "predict": predict.predict}
+    bodies = {
+        "train": train.train,
+        "eval": evaluation.evaluate,
+        "predict": predict.predict,
+        "export": export.export,
+    }
     return shell.run(name, bodies[name], list(words))
 
 
@@ -40,3 +46,71 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     os.environ.pop("UNET_TRAIN_DATA", None)
+
+
+@torch.no_grad()
+def save_threshold_model(
+    path: Path,
+    *,
+    classes: tuple[str, ...] = ("background", "cell"),
+    channels: int = 1,
+    normalisation: str = "fixed",
+    steepness: float = 40.0,
+    threshold: float = 0.5,
+    objects: dict | None = None,
+    config: dict | None = None,
+    **data,
+) -> Path:
+    """Write a checkpoint whose net says "foreground" where the last channel is above `threshold`.
+
+    A real net with weights set by hand: every convolution hands on its last channel's middle pixel, the
+    transposed ones hand on nothing. So what a prediction must be is known without training.
+    """
+    from unet_train.inference.predictor import DataDescription
+    from unet_train.models.spec import ModelSpec, build_model
+    from unet_train.training import checkpoints
+
+    spec = ModelSpec(
+        encoder={"kind": "unet", "init_features": 2, "depth": 2},
+        in_channels=channels,
+        outputs=list(classes),
+        norm="none",
+        normalisation={"mode": normalisation, "mean": None, "std": None},
+    )
+    model = build_model(spec)
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            part.weight.zero_()
+            part.bias.zero_()
+            if isinstance(part, nn.Conv2d):
+                part.weight[:, -1, part.kernel_size[0] // 2, part.kernel_size[1] // 2] = 1
+    model.head.weight.zero_()
+    for k in range(1, len(classes)):
+        # With more than one foreground class the threshold of class k is that much of the way to white.
+        model.head.weight[k, -1] = steepness * k
+        model.head.bias[k] = -steepness * threshold * k * (k + 1) / 2
+    description = DataDescription(
+        name="drawn", classes=classes, channels=channels, normalisation=normalisation, **data
+    )
+    content = {
+        "format": checkpoints.FORMAT,
+        "model": spec.to_dict(),
+        "data": description.to_dict(),
+        "config": config or {},
+        "state_dict": model.state_dict(),
+        "objects": objects,
+        "epoch": 3,
+        "metrics": {"val/iou/mean": 0.5},
+    }
+    checkpoints.save(path, content)
+    return path
+
+
+@pytest.fixture
+def threshold_model(tmp_path):
+    """`save_threshold_model` under a name in the test's own folder."""
+
+    def save(name: str = "best.pt", **keys) -> Path:
+        return save_threshold_model(tmp_path / name, **keys)
+
+    return save

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 from unet_train.commands import shell
 from unet_train.config.compose import compose_command
-from unet_train.config.early import expand, find_checkpoint
-from unet_train.errors import UserError
+from unet_train.runs.prediction_inputs import check_predict
 
 
 def main() -> None:
     """Entry point of the console script."""
+    # Leaving through Python's own way removes the file that is being written.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     shell.main("predict", predict)
 
 
 def predict(arguments: shell.Arguments) -> int:
     """Compose, check, predict; the exit code."""
     shell.refuse_sweeps(arguments, "predict")
-    composed = compose_command("predict", shell.allow_own_encoder(arguments.overrides), arguments.config_dir)
-    config = composed.config
-    for name in [config.ckpt] if isinstance(config.ckpt, str) else config.ckpt or []:
-        find_checkpoint(str(name))
-    if expand(config.output).is_file():
-        raise UserError(f"output={config.output}: a file stands there; name a folder")
-    from unet_train.runs.prediction import find_inputs, predict_run
+    composed = compose_command("predict", arguments.overrides, arguments.config_dir)
+    check_predict(composed.config)
+    from unet_train.runs.prediction import predict_run
 
-    find_inputs(config.input)
-    return predict_run(config)
+    return 1 if predict_run(composed.config).bad else 0
 
 
 if __name__ == "__main__":

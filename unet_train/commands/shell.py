@@ -132,9 +132,3 @@ def refuse_sweeps(arguments: Arguments, command: str) -> None:
     """
     if arguments.multirun or arguments.hydra_flags:
         raise UserError(f"unet-{command} takes no {arguments.raw[0]}; sweeps are for unet-train")
-
-
-def allow_own_encoder(overrides: Sequence[str]) -> list[str]:
-    """``encoder._target_=…`` as typed, which Hydra wants as ``+encoder._target_=…`` where there is no group."""
-    chosen = any(o.partition("=")[0] == "encoder" for o in overrides)
-    return [f"+{o}" if o.startswith("encoder.") and not chosen else o for o in overrides]

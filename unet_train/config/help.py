@@ -28,7 +28,9 @@ INTRO = {
     "predict": """Predict masks for new images.
 
   unet-predict ckpt=runs/demo/…/best.pt input=new_images output=masks
-  unet-predict ckpt=[a.pt,b.pt] input=image.tif output=masks""",
+  unet-predict ckpt=[a.pt,b.pt] input='new_images/*.tif' output=masks
+  unet-predict weights=brain_mri input=patients output=masks
+  unet-predict ckpt=runs/dic_hela/… input=data/dic_hela/02 output=02_RES format=ctc""",
     "data": """Look after data sets.
 
   unet-data check dataset=folder dataset.root=my_images     read every file, list every problem
@@ -36,6 +38,9 @@ INTRO = {
   unet-data fetch brain_mri                                  how to get it
   unet-data demo output=demo_images layout=folder            draw the demo images (folder, challenge, kaggle_3m)""",
 }
+
+ONLY = {("predict", "weights"): ["brain_mri"]}
+"""Where a command takes only some choices of a group."""
 
 EXITS = (
     "Exit codes: 0 done; 1 finished with some inputs bad, or an internal error; 2 bad input or config;\n"
@@ -50,6 +55,7 @@ def help_page(command: str) -> str:
     groups = {g: o for g, o in group_options().items() if g in chosen}
     lines = [INTRO[command], "", "Groups: choose with group=choice", ""]
     for group, options in groups.items():
+        options = ONLY.get((command, group), options)
         listed = ", ".join(f"[{name}]" if name == chosen[group] else name for name in options)
         lines += _entry(group, listed)
     lines += ["", "Keys: set with key=value; the value here is the default", ""]

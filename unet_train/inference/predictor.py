@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from unet_train.data.normalisation import Statistics, image_statistics, rescale
+from unet_train.data.normalisation import Statistics, own_statistics, rescale
 from unet_train.data.targets import Target, get_target
+from unet_train.data.volumes import background
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule, objects_from_maps
-from unet_train.inference.whole import predict_probabilities
+from unet_train.inference.whole import predict_probabilities, resample_probabilities
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DataDescription:
     scale : float
         Working over native resolution.
     normalisation : str
-        fixed, image or volume.
+        fixed, image, volume or brain, see `unet_train.data.normalisation`.
     intensity_range : tuple of float or None
         File values that were mapped to 0 and 1.
     margin : int
@@ -150,10 +151,14 @@ class Predictor:
         image : ndarray
         statistics : Statistics or None
             Of the image's volume. None: computed from the image, unless the model's normalisation is fixed.
+            Where they cut to a window of the image, all else is background; so is a slice without brain.
         """
-        if statistics is None and self.data.normalisation != "fixed":
-            statistics = image_statistics(image)
-        return predict_probabilities(
+        if statistics is None:
+            statistics = own_statistics(image, self.data.normalisation)
+        window = statistics.window if statistics else None
+        if window is not None and window.blank(image):
+            return background(len(self.target.outputs(self.data.classes)), window.shape)
+        probabilities = predict_probabilities(
             self.model,
             rescale(image, statistics),
             mean=statistics.mean if statistics else None,
@@ -166,6 +171,9 @@ class Predictor:
             batch=self.tiling.batch,
             tta=self.tta,
         )
+        if window is None:
+            return probabilities
+        return window.place(resample_probabilities(probabilities, (window.square, window.square)))
 
     def decode(self, outputs: np.ndarray) -> Prediction:
         """The data set's classes from the model's outputs (K×H×W float32)."""
@@ -215,7 +223,7 @@ def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:
     """
     first = predictors[0].data
     for predictor, name in zip(predictors[1:], names[1:], strict=True):
-        for what in ("classes", "channels", "target", "normalisation"):
+        for what in ("classes", "channels", "target", "normalisation", "intensity_range"):
             mine, theirs = getattr(predictor.data, what), getattr(first, what)
             if mine != theirs:
                 raise UserError(f"ckpt={name}: its {what} ({mine}) are not those of {names[0]} ({theirs})")

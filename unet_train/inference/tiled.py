@@ -295,7 +295,9 @@ def bytes_per_pixel(
             torch.inference_mode(),
             torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None),
         ):
-            logits = model(torch.zeros(1, channels, side, side, dtype=torch.uint8, device=device))
+            pixels = torch.zeros(1, channels, side, side, dtype=torch.uint8, device=device)
+            mean = torch.zeros(1, channels, device=device)
+            logits = model(pixels, mean, mean + 1)  # given, because a model normalised per volume has none
     finally:
         for hook in hooks:
             hook.remove()

@@ -156,7 +156,7 @@ def make_forward(
 
     def forward(images: np.ndarray) -> np.ndarray:
         # N×H×W×C seen as N×C×H×W is already what PyTorch calls channels_last: no copy, and the fast layout.
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(device)
+        pixels = torch.from_numpy(np.require(images, requirements=("C", "W"))).permute(0, 3, 1, 2).to(device)
         with torch.inference_mode():
             result = average_over_symmetries(network, pixels) if tta else network(pixels)
         return result.contiguous().cpu().numpy()

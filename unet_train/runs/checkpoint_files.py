@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from unet_train.config.build import custom_encoder
-from unet_train.config.early import find_checkpoint
+from unet_train.config.early import expand, find_checkpoint
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
 from unet_train.inference.predictor import DataDescription, Predictor, Tiling
 from unet_train.models.files import read_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.weights import brain_mri_spec, load_brain_mri
 from unet_train.training.checkpoints import FORMAT
 from unet_train.training.precision import choose_accelerator, choose_precision
 
@@ -58,7 +59,7 @@ def load_predictor(
     accelerator, precision
         As `trainer.accelerator` and `trainer.precision`.
     tile
-        An object with ``size``, ``overlap``, ``batch``, or None for whole images.
+        An object with ``size``, ``overlap``, ``batch``; without it, or a size, what the memory allows.
     tta
         Average over the 8 flips and quarter turns.
     encoder
@@ -76,20 +77,62 @@ def load_predictor(
         weights = content["state_dict"] if content.get("ema") is None else content["ema"]["average"]
         model.load_state_dict(weights)
         data = DataDescription.from_dict(content["data"])
+        rule = ObjectRule(**content["objects"]) if content.get("objects") else None
     except (RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: its weights do not fit its own description ({str(error)[:200]})") from error
+    predictor = _predictor(model, data, rule, device=device, precision=precision, tile=tile, tta=tta)
+    return predictor, content, path
+
+
+def brain_mri_predictor(
+    path: str | None = None,
+    *,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    tile: Any = None,
+    tta: bool = False,
+) -> tuple[Predictor, list[str]]:
+    """The published brain MRI model (weights=brain_mri), downloaded or from a file, and what to say of it.
+
+    Raises
+    ------
+    UserError
+        Without network and file; for another file.
+    """
+    device = choose_accelerator(accelerator)
+    spec = brain_mri_spec()
+    model = build_model(spec)
+    report = load_brain_mri(model, expand(path) if path else None)
+    data = DataDescription(
+        name="brain_mri",
+        classes=tuple(spec.outputs),
+        channels=spec.in_channels,
+        normalisation=spec.normalisation["mode"],
+    )
+    predictor = _predictor(model, data, None, device=device, precision=precision, tile=tile, tta=tta)
+    return predictor, report.summary()
+
+
+def _predictor(
+    model: torch.nn.Module,
+    data: DataDescription,
+    rule: ObjectRule | None,
+    *,
+    device: str,
+    precision: str,
+    tile: Any,
+    tta: bool,
+) -> Predictor:
     model.to(device).eval().requires_grad_(False)
-    rule = content.get("objects")
-    predictor = Predictor(
+    return Predictor(
         model=model,
         data=data,
         device=device,
         dtype=choose_precision(device, precision).dtype,
-        tiling=Tiling(tile.size or "auto", tile.overlap, tile.batch) if tile is not None else Tiling(),
+        tiling=Tiling(tile.size or "auto", tile.overlap, tile.batch) if tile is not None else Tiling("auto"),
         tta=tta,
-        object_rule=ObjectRule(**rule) if rule else None,
+        object_rule=rule,
     )
-    return predictor, content, path
 
 
 def parameters(model: torch.nn.Module) -> int:

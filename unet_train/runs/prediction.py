@@ -1,212 +1,376 @@
-"""Prediction on new images told top to bottom: inputs, models, one set of files per image."""
+"""Prediction on new images told top to bottom: models, images, one set of files per image."""
 
 from __future__ import annotations
 
-import glob
-import os
-from collections import Counter
-from collections.abc import Sequence
+import errno
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from unet_train.config.early import expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.images import IMAGE_SUFFIXES, list_images, read_image, write_image, write_labels
+from unet_train.data.images import image_size, list_images, read_image, write_image, write_labels
 from unet_train.data.normalisation import Statistics, volume_statistics
 from unet_train.errors import UserError
+from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
-from unet_train.reporting.overlays import class_picture, object_picture, overlay
-from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.inference.tiled import stride_of, tile_geometry
+from unet_train.reporting.overlays import class_picture, overlay
+from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
+from unet_train.runs.prediction_inputs import Inputs, Job, check_predict, checkpoint_names
+from unet_train.runs.prediction_record import DoneRecord, describe_models
 from unet_train.training.run_folder import LOGGER, log_to
+
+FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What goes wrong with one result and will with the next: a full disk, a folder that may not be written."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One input and its name in the output folders.
+class Outcome:
+    """What a prediction left.
 
     Attributes
     ----------
-    path : Path
-    name : Path
-        Sub-folders and stem; the source's ending is kept where two inputs would collide.
+    output : Path
+    predicted, skipped : int
+        Images done now, and before.
+    bad : list of str
+        One line per image that could not be predicted.
     """
 
-    path: Path
-    name: Path
+    output: Path
+    predicted: int
+    skipped: int
+    bad: list[str]
 
 
-def predict_run(config: PredictConfig) -> int:
-    """Predict every input; 0, or 1 if some inputs were bad (named at the end).
+def predict_run(config: PredictConfig) -> Outcome:
+    """Predict every input and say what was done.
 
     Raises
     ------
     UserError
-        If nothing can be done at all: no checkpoint, no input, models that do not go together.
+        If nothing can be done at all: no checkpoint, no input, models that do not go together, no room.
     """
     log_to(None)
-    jobs = find_inputs(config.input)
+    inputs = check_predict(config)
     output = expand(config.output)
-    names = [config.ckpt] if isinstance(config.ckpt, str) else list(config.ckpt)
-    if not names:
-        raise UserError("ckpt=[]: name at least one checkpoint")
-    predictors = [
-        load_predictor(
-            name,
-            accelerator=config.accelerator,
-            precision=config.precision,
-            tile=config.tile,
-            tta=config.tta,
-            encoder=config.encoder,
-        )[0]
-        for name in names
-    ]
-    check_alike(predictors, names)
-    todo = [job for job in jobs if config.overwrite or not _done(output, job, predictors[0])]
-    if len(todo) < len(jobs):
-        LOGGER.info(f"{len(jobs) - len(todo)} of {len(jobs)} done already; again with overwrite=true")
-    intensity_range = _range(config, predictors[0])
-    volumes = Volumes(jobs, predictors[0], intensity_range)
-    bad: list[str] = []
-    for job in tqdm(todo, desc="predicting", disable=None, leave=False, unit="image"):
-        try:
-            image = read_image(
-                job.path, intensity_range=intensity_range, channels=predictors[0].data.channels
-            )
-            predictors[0].check_channels(image, str(job.path))
-            prediction = average(predictors, image, volumes.statistics(job))
-            write_results(output, job, predictors[0], image, prediction, probabilities=config.probabilities)
-        except UserError as error:
-            bad.append(str(error))
-        except OSError as error:
-            if error.filename is None or Path(error.filename) == job.path:
-                bad.append(f"{job.path}: {error.strerror or error}")
-            else:
-                raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
-    LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")
-    for message in bad:
+    models = Models.load(config)
+    for note in [*inputs.notes, *models.notes]:
+        LOGGER.info(note)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        if config.format == "ctc":
+            from unet_train.runs.challenge_prediction import predict_sequence
+
+            outcome = predict_sequence(config, models, output)
+        else:
+            outcome = predict_images(config, models, inputs, output)
+    for message in outcome.bad:
         LOGGER.info(f"not predicted: {message}")
-    return 1 if bad else 0
+    return outcome
 
 
-# --- inputs -------------------------------------------------------------------------------------------
-def find_inputs(typed: str) -> list[Job]:
-    """The images an input names: a file, a folder (with its sub-folders), or a pattern; an existing path wins.
+def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output: Path) -> Outcome:
+    """Predict images that have nothing to do with each other (but for the normalisation of a volume)."""
+    record = DoneRecord(output, models.description)
+    todo = inputs.jobs
+    if not config.overwrite:
+        todo = [job for job in todo if not record.done(job, _wanted(output, job, models, config).values())]
+        record.refuse_others(todo)
+        if len(todo) < len(inputs.jobs):
+            done = len(inputs.jobs) - len(todo)
+            LOGGER.info(f"{done} of {len(inputs.jobs)} done already; do them again with overwrite=true")
+    volumes = Volumes(inputs, models)
+    bad: list[str] = []
+    notes: list[str] = []
+    with tqdm(todo, desc="predicting", disable=None, leave=False, unit="image") as bar:
+        for job in bar:
+            with one_bad_image(job.path, bad):
+                if not config.overwrite:
+                    record.refuse_namesake(job)
+                if is_large(job.path):
+                    notes.append(_predict_large(config, models, job, output, bar))
+                else:
+                    image = models.read(job.path)
+                    prediction = average(models.predictors, image, volumes.statistics(job))
+                    write_results(_wanted(output, job, models, config), job, models.first, image, prediction)
+                record.add(job)
+    for note in [*volumes.notes, *notes]:
+        LOGGER.info(note)
+    LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")
+    return Outcome(output, len(todo) - len(bad), len(inputs.jobs) - len(todo), bad)
 
-    Raises
-    ------
-    UserError
-        If there are none.
+
+@contextmanager
+def one_bad_image(path: Path, bad: list[str]) -> Iterator[None]:
+    """Note what is wrong with one image instead of stopping all others."""
+    try:
+        yield
+    except UserError as error:
+        bad.append(str(error))
+    except OSError as error:
+        if error.errno in FATAL:
+            raise
+        bad.append(f"{path}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        bad.append(f"{path}: the memory does not suffice; set tile.size, for example tile.size=512")
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that may not be written into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
+
+
+# --- models -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Models:
+    """The model, or several whose probabilities are averaged.
+
+    Attributes
+    ----------
+    predictors : list of Predictor
+    intensity_range : (float, float) or None
+        File values that become 0 and 1.
+    as_declared : bool
+        Whether the data set's number of channels was declared: then grey files count as RGB, as in training.
+    description : str
+        The same for the same weights and settings.
+    notes : list of str
     """
-    path = expand(typed)
-    if path.is_dir():
-        root, files = path, list_images(path, recursive=True)
-        names = {f for f in files}
-        # kaggle_3m keeps `x_mask.tif` beside `x.tif`: a label, not an input.
-        files = [f for f in files if not (f.stem.endswith("_mask") and f.with_stem(f.stem[:-5]) in names)]
-    elif path.is_file():
-        root, files = path.parent, [path]
-    else:
-        files = sorted(Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file())
-        files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES]
-        root = Path(os.path.commonpath([f.parent for f in files])) if files else Path()
-    if not files and not path.exists() and not glob.has_magic(str(path)):
-        raise UserError(f"input={typed}: no such file or folder")
-    if not files:
-        raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
-    relative = [f.relative_to(root) for f in files]
-    stems = Counter(str(r.with_suffix("")).lower() for r in relative)
-    return [
-        Job(f, r if stems[str(r.with_suffix("")).lower()] > 1 else r.with_suffix(""))
-        for f, r in zip(files, relative, strict=True)
-    ]
+
+    predictors: list[Predictor]
+    intensity_range: tuple[float, float] | None
+    as_declared: bool
+    description: str
+    notes: list[str]
+
+    @property
+    def first(self) -> Predictor:
+        """The one whose way from outputs to classes counts."""
+        return self.predictors[0]
+
+    @classmethod
+    def load(cls, config: PredictConfig) -> Models:
+        """What `ckpt` or `weights` names.
+
+        Raises
+        ------
+        UserError
+        """
+        common = {
+            "accelerator": config.accelerator,
+            "precision": config.precision,
+            "tile": config.tile,
+            "tta": config.tta,
+        }
+        names = checkpoint_names(config.ckpt)
+        notes: list[str] = []
+        declared = None
+        if names:
+            loaded = [load_predictor(name, encoder=config.encoder, **common) for name in names]
+            predictors = [predictor for predictor, _, _ in loaded]
+            declared = ((loaded[0][1].get("config") or {}).get("dataset") or {}).get("channels")
+            check_alike(predictors, names)
+        else:
+            predictor, notes = brain_mri_predictor(config.weights.path, **common)
+            predictors = [predictor]
+        first = predictors[0]
+        chosen = config.intensity_range
+        intensity_range = (float(chosen[0]), float(chosen[1])) if chosen else first.data.intensity_range
+        if first.object_rule is None and len(predictors) > 1:
+            rules = [p.object_rule for p in predictors if p.object_rule is not None]
+            first.object_rule = rules[0] if rules else None
+        if config.tile.size is not None:
+            tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
+        description = describe_models([p.model for p in predictors], intensity_range, config.tta)
+        return cls(predictors, intensity_range, declared is not None, description, notes)
+
+    def read(self, path: Path) -> np.ndarray:
+        """An image as the models take it: H×W×C, uint8 or float32 in [0, 1].
+
+        Raises
+        ------
+        UserError
+            As `data.images.read_image`, and for another number of channels.
+        """
+        wanted = self.first.data.channels
+        try:
+            found = image_size(path)[2]
+        except UserError:
+            found = wanted  # a tif axis that only the number of channels explains, or what the reading tells
+        if wanted == 1 and found == 3:
+            image = read_image(path, intensity_range=self.intensity_range)
+            if (image == image[:, :, :1]).all():
+                return np.ascontiguousarray(image[:, :, :1])
+        elif found == wanted or (found, wanted) != (1, 3) or self.as_declared:
+            image = read_image(path, intensity_range=self.intensity_range, channels=_kept(found, wanted))
+        else:
+            image = read_image(path, intensity_range=self.intensity_range)
+        self.first.check_channels(image, str(path))
+        return image
 
 
-def _range(config: PredictConfig, predictor: Predictor) -> tuple[float, float] | None:
-    if config.intensity_range is None:
-        return predictor.data.intensity_range
-    if len(config.intensity_range) != 2:
-        raise UserError(f"intensity_range={config.intensity_range}: two numbers, [low,high]")
-    return float(config.intensity_range[0]), float(config.intensity_range[1])
+def _kept(found: int, wanted: int) -> int | None:
+    """Channels to declare to `read_image`: those of the model where it can make them, or else none."""
+    return wanted if found == wanted or (found, wanted) in ((1, 3), (3, 4)) else None
 
 
 class Volumes:
-    """Statistics per volume where the model asks for them: images of one folder are slices of one volume."""
+    """Statistics per volume where the model asks for them.
 
-    def __init__(
-        self, jobs: Sequence[Job], predictor: Predictor, intensity_range: tuple[float, float] | None
-    ):
-        self.needed = predictor.data.normalisation == "volume"
-        self.channels, self.intensity_range = predictor.data.channels, intensity_range
-        self.members: dict[Path, list[Path]] = {}
-        for job in jobs:
-            self.members.setdefault(job.path.parent, []).append(job.path)
-        self.known: dict[Path, Statistics] = {}
+    The images of one folder are the slices of one volume. Where single slices were named, their volume is all
+    images of the folder whose names differ from theirs in the last number alone.
+    """
+
+    def __init__(self, inputs: Inputs, models: Models):
+        self.needed = models.first.data.normalisation == "volume"
+        self.models = models
+        self.notes: list[str] = []
+        self._known: dict[tuple[Path, str], Statistics] = {}
+        self._members: dict[tuple[Path, str], list[Path]] = {}
+        self._whole_folders = inputs.folder
+        for job in inputs.jobs if self.needed else []:
+            members = self._members.setdefault(self._volume(job.path), [])
+            if inputs.folder:
+                members.append(job.path)
+            elif not members:
+                alike = self._volume(job.path)
+                members += [path for path in list_images(job.path.parent) if self._volume(path) == alike]
 
     def statistics(self, job: Job) -> Statistics | None:
         """Statistics of the job's volume; None where each image stands for itself.
 
         A slice that cannot be read is left out here; it is reported when its own turn comes.
+
+        Raises
+        ------
+        UserError
+            For slices of different types.
         """
         if not self.needed:
             return None
-        volume = job.path.parent
-        if volume not in self.known:
-            images = (self._read(path) for path in self.members[volume])
-            self.known[volume] = volume_statistics([image for image in images if image is not None])
-        return self.known[volume]
+        volume = self._volume(job.path)
+        if volume not in self._known:
+            members = self._members[volume]
+            try:
+                images = (image for path in members if (image := self._read(path)) is not None)
+                self._known[volume] = volume_statistics(images)
+            except ValueError as error:
+                raise UserError(f"{job.path.parent}: cannot be normalised as one volume ({error})") from error
+            if len(members) == 1:
+                self.notes.append(
+                    f"{job.path}: normalised by itself, the only slice of its volume here; the model was "
+                    "trained on whole volumes, so give it the folder of all slices"
+                )
+        return self._known[volume]
+
+    def _volume(self, path: Path) -> tuple[Path, str]:
+        series = "" if self._whole_folders else re.sub(r"[0-9]+(?!.*[0-9])", "#", path.stem)
+        return path.parent, series
 
     def _read(self, path: Path) -> np.ndarray | None:
         try:
-            image = read_image(path, intensity_range=self.intensity_range, channels=self.channels)
+            return self.models.read(path)
         except UserError:
             return None
-        return image if image.shape[-1] == self.channels else None
 
 
-# --- outputs ------------------------------------------------------------------------------------------
-def _paths(output: Path, job: Job, predictor: Predictor) -> dict[str, Path]:
-    def under(folder: str, suffix: str) -> Path:
-        return output / folder / job.name.parent / (job.name.name + suffix)
-
-    paths = {
-        "masks": under("masks", ".png"),
-        "classes": under("classes", ".tif"),
-        "overlays": under("overlays", ".png"),
-        "probabilities": under("probabilities", ".tif"),
+# --- results ------------------------------------------------------------------------------------------
+def _wanted(output: Path, job: Job, models: Models, config: PredictConfig) -> dict[str, Path]:
+    """Files of one image's results, by folder; the overlay, which is written last, at the end."""
+    suffixes = {"masks": ".png", "classes": ".tif"}
+    large = is_large(job.path)
+    if models.first.data.has_instances and models.first.object_rule is not None and not large:
+        suffixes["objects"] = ".tif"
+    if config.probabilities and not large:
+        suffixes["probabilities"] = ".tif"
+    suffixes["overlays"] = ".png"
+    return {
+        folder: output / folder / job.name.parent / (job.name.name + suffix)
+        for folder, suffix in suffixes.items()
     }
-    if predictor.data.has_instances and predictor.object_rule is not None:
-        paths["objects"] = under("objects", ".tif")
-    return paths
-
-
-def _done(output: Path, job: Job, predictor: Predictor) -> bool:
-    # The overlay is written last: where it is, the others are.
-    return _paths(output, job, predictor)["overlays"].is_file()
 
 
 def write_results(
-    output: Path,
-    job: Job,
-    predictor: Predictor,
-    image: np.ndarray,
-    prediction: Prediction,
-    *,
-    probabilities: bool = False,
+    files: dict[str, Path], job: Job, predictor: Predictor, image: np.ndarray, prediction: Prediction
 ) -> None:
-    """Write a viewable mask, the class ids, objects where the model knows them, and an overlay."""
-    paths = _paths(output, job, predictor)
-    write_image(paths["masks"], class_picture(prediction.classes, len(predictor.data.classes)))
-    write_labels(paths["classes"], prediction.classes)
-    outlined: Any = prediction.classes
-    if "objects" in paths:
-        objects = predictor.objects(prediction)
-        write_labels(paths["objects"], objects.astype(np.uint16))
-        write_image(paths["objects"].with_suffix(".png"), object_picture(objects, image))
-        outlined = objects
-    if probabilities:
-        write_image(paths["probabilities"], prediction.probabilities.transpose(1, 2, 0).astype(np.float16))
-    write_image(paths["overlays"], overlay(image, None, outlined, caption=job.path.name))
+    """Write the results that `files` names: each whole or not at all, the overlay last."""
+    write_image(files["masks"], viewable_mask(prediction.classes, len(predictor.data.classes)))
+    write_labels(files["classes"], prediction.classes)
+    outlined = prediction.classes
+    if "objects" in files:
+        outlined = predictor.objects(prediction)
+        # 16 bits hold what anyone draws; beyond that 32, which every reader of tif takes too.
+        write_image(files["objects"], outlined.astype(np.uint16 if outlined.max() < 1 << 16 else np.uint32))
+    if "probabilities" in files:
+        write_image(files["probabilities"], prediction.probabilities.transpose(1, 2, 0).astype(np.float16))
+    write_image(files["overlays"], overlay(image, None, outlined, caption=job.path.name))
+
+
+def viewable_mask(classes: np.ndarray, count: int) -> np.ndarray:
+    """Two classes in black and white (one channel), more in colours."""
+    picture = class_picture(classes, count)
+    return np.ascontiguousarray(picture[:, :, 0]) if count == 2 else picture
+
+
+# --- large images -------------------------------------------------------------------------------------
+def is_large(path: Path) -> bool:
+    """Whether an image is a tif too large for the memory (`streaming.LARGE_PIXELS`)."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        height, width, _ = image_size(path)
+    except UserError:
+        return False  # told when it is read
+    return height * width > streaming.LARGE_PIXELS
+
+
+def _predict_large(config: PredictConfig, models: Models, job: Job, output: Path, bar: tqdm) -> str:
+    """Stream one large tif into a class-id tif; mask and overlay are reduced previews. What to say of it.
+
+    Raises
+    ------
+    UserError
+        Several models; else as `streaming.predict_large`.
+    """
+    if len(models.predictors) > 1:
+        raise UserError(f"{job.path}: too large for several checkpoints at once; give one ckpt")
+    files = _wanted(output, job, models, config)
+    result = streaming.predict_large(
+        models.first,
+        job.path,
+        files["classes"],
+        intensity_range=models.intensity_range,
+        progress=_tiles(bar),
+    )
+    classes = result.class_preview
+    write_image(files["masks"], viewable_mask(classes, len(models.first.data.classes)))
+    write_image(files["overlays"], overlay(result.image_preview, None, classes, caption=job.path.name))
+    left_out = [name for name in ("objects", "probabilities") if _asked(name, models, config)]
+    without = f", without {' and '.join(left_out)}" if left_out else ""
+    return (
+        f"{job.path}: {result.size[0]}×{result.size[1]} pixels in tiles{without}; mask and overlay show every "
+        f"{result.step}th pixel"
+    )
+
+
+def _asked(name: str, models: Models, config: PredictConfig) -> bool:
+    if name == "probabilities":
+        return config.probabilities
+    return models.first.data.has_instances and models.first.object_rule is not None
+
+
+def _tiles(bar: tqdm) -> Callable[[int, int], None]:
+    return lambda done, of: bar.set_postfix_str(f"tile {done} of {of}")

@@ -1,0 +1,204 @@
+"""What an `unet-predict` command names, checked without torch: models, images, and each result's name."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_train.config.early import check_own_encoder, expand, find_checkpoint
+from unet_train.config.schema import PredictConfig
+from unet_train.data.images import IMAGE_SUFFIXES, list_images, natural_key
+from unet_train.errors import UserError
+
+RESULT_FOLDERS = ("masks", "classes", "objects", "overlays", "probabilities")
+"""Folders below `output`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and its name in the output folders.
+
+    Attributes
+    ----------
+    path : Path
+    name : Path
+        Sub-folders and stem; the source's ending is kept where two inputs would collide.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a command.
+
+    Attributes
+    ----------
+    jobs : list of Job
+        In natural order.
+    folder : bool
+        Whether a whole folder was named, not chosen images.
+    notes : list of str
+        What was left out.
+    """
+
+    jobs: list[Job]
+    folder: bool
+    notes: list[str]
+
+
+def check_predict(config: PredictConfig) -> Inputs:
+    """Refuse what cannot be predicted before torch is imported; the images otherwise.
+
+    Raises
+    ------
+    UserError
+    """
+    names = checkpoint_names(config.ckpt)
+    kind = None if config.weights is None else config.weights.kind
+    if kind not in (None, "brain_mri"):
+        raise UserError(f"weights={kind} holds no whole model; predict with ckpt=FILE or weights=brain_mri")
+    if names and kind:
+        raise UserError("ckpt and weights=brain_mri name a model each: leave one out")
+    if not names and not kind:
+        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or weights=brain_mri)")
+    for name in names:
+        find_checkpoint(name)
+    if kind and config.weights.path and not expand(config.weights.path).is_file():
+        raise UserError(f"weights.path={config.weights.path}: no such file")
+    check_own_encoder(config.encoder)
+    given = config.intensity_range
+    if given is not None and (len(given) != 2 or not given[0] < given[1]):
+        raise UserError(f"intensity_range={list(given)}: two numbers [LOW,HIGH], the smaller first")
+    output = expand(config.output)
+    for folder in (output, *output.parents):
+        if folder.is_dir():
+            break
+        if folder.exists():
+            raise UserError(f"output={config.output}: {folder} is a file; name a folder")
+    if config.format == "ctc":
+        check_sequence(config)
+    return find_inputs(config.input, output)
+
+
+def check_sequence(config: PredictConfig) -> None:
+    """Refuse what does not go with ``format=ctc``.
+
+    Raises
+    ------
+    UserError
+    """
+    folder, output = expand(config.input), expand(config.output)
+    if not folder.is_dir():
+        missing = "" if folder.exists() else " (no such folder)"
+        raise UserError(f"input={config.input}: format=ctc takes the folder of one sequence{missing}")
+    if config.probabilities:
+        raise UserError("probabilities=true does not go with format=ctc; use format=images")
+    if output.is_dir() and output.samefile(folder):
+        raise UserError(f"output={config.output}: is the input itself; name another folder, such as 01_RES")
+
+
+def checkpoint_names(ckpt: Any) -> list[str]:
+    """The checkpoints a `ckpt` names: none, one or several.
+
+    Raises
+    ------
+    UserError
+        For an empty list.
+    """
+    if ckpt is None or ckpt == "":
+        return []
+    names = [str(name) for name in ckpt if name] if isinstance(ckpt, list | tuple) else [str(ckpt)]
+    if not names:
+        raise UserError("ckpt=[]: name at least one checkpoint")
+    return names
+
+
+# --- images -------------------------------------------------------------------------------------------
+def find_inputs(typed: str, output: Path | None = None) -> Inputs:
+    """The images an input names: a file, a folder (with its sub-folders), or a pattern; an existing path wins.
+
+    Results of an earlier run are no inputs, where `output` lies in the folder of the images.
+
+    Raises
+    ------
+    UserError
+        If there are none.
+    """
+    path = expand(typed)
+    if path.is_dir():
+        root, files = path, list_images(path, recursive=True)
+    elif path.exists():
+        root, files = path.parent, [path]
+    else:
+        root, files = _matching(path)
+        if not files and not glob.has_magic(str(path)):
+            raise UserError(f"input={typed}: no such file or folder")
+    notes = []
+    if not path.is_file():
+        results = _result_folders(root, output)
+        files = [f for f in files if not any(f.resolve().is_relative_to(r) for r in results)]
+        chosen = _without_masks(files) if "_mask" not in path.name else files
+        if len(chosen) < len(files):
+            notes.append(
+                f"{len(files) - len(chosen)} masks left out ({_named_mask(files, chosen)} beside its image)"
+            )
+        files = chosen
+    if not files:
+        raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
+    names = unique_names([f.relative_to(root) for f in files])
+    return Inputs([Job(f, n) for f, n in zip(files, names, strict=True)], path.is_dir(), notes)
+
+
+def _matching(pattern: Path) -> tuple[Path, list[Path]]:
+    """The folder a pattern starts from (its parts without wildcards), and the images it matches.
+
+    A folder that matches stands for the images in it.
+    """
+    parts = pattern.parts
+    plain = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    found: set[Path] = set()
+    for match in map(Path, glob.glob(str(pattern), recursive=True)):
+        if match.is_dir():
+            found.update(list_images(match, recursive=True))
+        elif match.suffix.lower() in IMAGE_SUFFIXES:
+            found.add(match)
+    return Path(*parts[:plain]), sorted(found, key=lambda file: natural_key(file.as_posix()))
+
+
+def _result_folders(root: Path, output: Path | None) -> list[Path]:
+    """Folders of results below the images; none where the images themselves are such results."""
+    if output is None:
+        return []
+    here = root.resolve()
+    folders = [output.resolve() / name for name in RESULT_FOLDERS]
+    return [folder for folder in folders if not here.is_relative_to(folder)]
+
+
+def _without_masks(files: Sequence[Path]) -> list[Path]:
+    """Files but those called ``x_mask.tif`` beside ``x.tif`` (kaggle_3m): a label, not an input."""
+    there = {(f.parent, f.stem) for f in files}
+    return [f for f in files if not (f.stem.endswith("_mask") and (f.parent, f.stem[:-5]) in there)]
+
+
+def _named_mask(files: Sequence[Path], chosen: Sequence[Path]) -> str:
+    kept = set(chosen)
+    return next(f.name for f in files if f not in kept)
+
+
+def unique_names(relative: Iterable[Path]) -> list[Path]:
+    """Names of the results: without the ending, unless two would be the same on some file system."""
+    files = list(relative)
+    names = [f.with_suffix("") for f in files]
+    while True:
+        # A name that keeps its ending may collide with one that does not need to: a.png, a.tif, a.png.tif.
+        count = Counter(str(name).lower() for name in names)
+        longer = [f if count[str(n).lower()] > 1 else n for f, n in zip(files, names, strict=True)]
+        if longer == names:
+            return names
+        names = longer

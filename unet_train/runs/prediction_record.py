@@ -1,0 +1,97 @@
+"""Which images an output folder holds results of, from which file and by which models: `predicted.csv`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from unet_train.errors import UserError
+from unet_train.runs.prediction_inputs import Job
+
+COLUMNS = ("name", "source", "bytes", "modified", "models")
+
+
+class DoneRecord:
+    """What is done already, so that a second run goes on where the first ended, and mixes nothing up.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder.
+    models : str
+        What the results depend on besides the image, see `describe_models`.
+    """
+
+    def __init__(self, folder: Path, models: str):
+        self.path = folder / "predicted.csv"
+        self.models = models
+        self.rows: dict[str, list[str]] = {}
+        if self.path.is_file():
+            with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
+                # A last line that was cut off by a power failure is of no image that is done.
+                self.rows = {row[0]: row[1:] for row in csv.reader(file) if len(row) == len(COLUMNS)}
+
+    def done(self, job: Job, files: Iterable[Path]) -> bool:
+        """Whether `files`, the results of this image as it is now, are there."""
+        row = self.rows.get(job.name.as_posix())
+        return row == [*_identity(job.path), self.models] and all(file.is_file() for file in files)
+
+    def refuse_others(self, jobs: Sequence[Job]) -> None:
+        """Refuse to put results of other models between those that are there.
+
+        Raises
+        ------
+        UserError
+        """
+        rows = [row for job in jobs if (row := self.rows.get(job.name.as_posix()))]
+        other = [row for row in rows if row[3] != self.models]
+        if other:
+            raise UserError(
+                f"output={self.path.parent}: holds results of {len(other)} of these images by another model "
+                "or with other settings; name another folder, or say overwrite=true"
+            )
+
+    def refuse_namesake(self, job: Job) -> None:
+        """Refuse to replace the results of another image of the same name.
+
+        Raises
+        ------
+        UserError
+        """
+        row = self.rows.get(job.name.as_posix())
+        if row is not None and row[0] != str(job.path.resolve()):
+            raise UserError(
+                f"{job.path}: the output folder holds results of {row[0]} under this name; name another "
+                "folder, or say overwrite=true"
+            )
+
+    def add(self, job: Job) -> None:
+        """Note that the results of this image are complete."""
+        row = [*_identity(job.path), self.models]
+        self.rows[job.name.as_posix()] = row
+        new = not self.path.is_file()
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(COLUMNS)
+            writer.writerow([job.name.as_posix(), *row])
+
+
+def _identity(path: Path) -> list[str]:
+    """What tells an image file from another, and from its own earlier self."""
+    state = path.stat()
+    return [str(path.resolve()), str(state.st_size), str(state.st_mtime_ns)]
+
+
+def describe_models(models: Sequence[torch.nn.Module], *settings: object) -> str:
+    """A short text that is the same for the same weights and settings."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for model in models:
+        for name, value in model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
