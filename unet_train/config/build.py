@@ -204,11 +204,11 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
 
 # --- model --------------------------------------------------------------------------------------------
 def normalisation_mode(config: TrainConfig) -> str:
-    """fixed, image or volume: `auto` follows the weights."""
+    """fixed, image, volume or brain: `auto` follows the weights."""
     mode = config.dataset.normalisation
     if mode != "auto":
         return mode
-    return {"imagenet": "fixed", "brain_mri": "volume"}.get(config.weights.kind, "image")
+    return {"imagenet": "fixed", "brain_mri": "brain"}.get(config.weights.kind, "image")
 
 
 def encoder_params(encoder: Any) -> dict[str, Any]:
@@ -230,7 +230,8 @@ def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[st
     from unet_train.models.spec import ModelSpec
     from unet_train.models.weights import imagenet_normalisation
 
-    mode = data.normalisation
+    # How the volume is cut is the data's affair; the model is given its mean and std either way.
+    mode = {"brain": "volume"}.get(data.normalisation, data.normalisation)
     mean, std = config.dataset.mean, config.dataset.std
     if mode == "fixed" and mean is None:
         published = imagenet_normalisation(in_channels=data.channels, **encoder_params(config.encoder))

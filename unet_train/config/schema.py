@@ -81,8 +81,8 @@ class Dataset:
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
     scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01)
     normalisation: str = key(
-        "what the z-score runs over; auto: image, or what ImageNet weights were trained with",
-        choices=("auto", "fixed", "image", "volume"),
+        "what the z-score runs over; auto: by the weights, else image; brain: the volume, cut to the brain",
+        choices=("auto", "fixed", "image", "volume", "brain"),
     )
     mean: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
     std: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")

@@ -1,7 +1,8 @@
 """The rules of normalisation: what an image is standardised with; the model does the arithmetic.
 
 Clipping and rescaling to [0, 1] happen here, on the data; the z-score (x - mean) / std happens in the model,
-so that intensity augmentation works on unnormalised pixels.
+so that intensity augmentation works on unnormalised pixels. Where the rule says so (``brain``), the image is
+also cut to the brain and brought to one size, and its labels with it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from unet_train.data.records import Record, Source
+from unet_train.data.volumes import Window, find_window
 from unet_train.errors import UserError
 
-Mode = Literal["fixed", "image", "volume"]
+Mode = Literal["fixed", "image", "volume", "brain"]
 
 MODES: tuple[str, ...] = get_args(Mode)
+VOLUME_MODES = ("volume", "brain")
+"""Modes whose statistics belong to all slices of a group; the model gets mean and std alike in both."""
 LOW_PERCENTILE = 10.0
 HIGH_PERCENTILE = 99.0
 SMALLEST_STD = 1.0 / 255.0
@@ -34,20 +38,30 @@ class Statistics:
         The image is clipped to [low, high] and stretched to [0, 1] first; None leaves it as it is.
     mean, std : tuple of float
         One value per channel, of the image after that rescaling; std is at least `SMALLEST_STD`.
+    window : Window or None
+        The image is cut to this part of the volume and brought to its size before all else.
     """
 
     low: float | None
     high: float | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    window: Window | None = None
 
 
-def _statistics(low: float | None, high: float | None, mean: np.ndarray, std: np.ndarray) -> Statistics:
+def _statistics(
+    low: float | None,
+    high: float | None,
+    mean: np.ndarray,
+    std: np.ndarray,
+    window: Window | None = None,
+) -> Statistics:
     return Statistics(
         low,
         high,
         tuple(float(value) for value in mean),
         tuple(max(float(value), SMALLEST_STD) for value in std),
+        window,
     )
 
 
@@ -71,17 +85,23 @@ def image_statistics(image: np.ndarray) -> Statistics:
     return _statistics(None, None, pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64))
 
 
-def volume_statistics(images: Iterable[np.ndarray]) -> Statistics:
+def volume_statistics(images: Iterable[np.ndarray], mode: str = "volume") -> Statistics:
     """Statistics of a whole volume, as published with mateuszbuda/brain-segmentation-pytorch.
 
     Percentiles 10 and 99 of everything (all slices and channels together) become 0 and 1; mean and population
     standard deviation of every channel follow from the clipped and stretched volume. Exact: for uint8 from
     histograms, so that the slices need not be kept.
 
+    Under ``brain`` the volume is cut to the brain and brought to 256² before (see `volumes`), and the
+    percentiles run over that. As published its first and last slice are left out of all this where there are
+    three or more; they can still be moved and predicted by what the others gave.
+
     Parameters
     ----------
     images : iterable of ndarray
-        The slices, H×W×C each, all uint8 or all float32 in [0, 1]; sizes may differ, channels may not.
+        The slices in their order, H×W×C each, all uint8 or all float32 in [0, 1]. Sizes may differ under
+        ``volume``, channels may not.
+    mode : {'volume', 'brain'}
 
     Returns
     -------
@@ -90,8 +110,12 @@ def volume_statistics(images: Iterable[np.ndarray]) -> Statistics:
     Raises
     ------
     ValueError
-        No image, or images of different dtype or number of channels.
+        No image, or images of different dtype or number of channels (``brain``: or of different size).
     """
+    if mode == "brain":
+        return _brain_statistics(list(images))
+    if mode != "volume":
+        raise ValueError(f"no mode of volumes: {mode}")
     histogram: np.ndarray | None = None
     floats: list[np.ndarray] = []
     channels: int | None = None
@@ -118,8 +142,34 @@ def volume_statistics(images: Iterable[np.ndarray]) -> Statistics:
     return _statistics(low, high, pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64))
 
 
+def _brain_statistics(images: list[np.ndarray]) -> Statistics:
+    for image in images:
+        _check(image)
+    kept = images[1:-1] if len(images) >= 3 else images
+    window, inside = find_window(kept)
+    moved = np.stack([window.move_image(image) for image in kept[inside]])
+    low, high = _apart(*(float(v) for v in np.percentile(moved, [LOW_PERCENTILE, HIGH_PERCENTILE])))
+    moved = (np.clip(moved, low, high) - low) / (high - low)
+    pixels = moved.reshape(-1, moved.shape[-1])
+    return _statistics(low, high, pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64), window)
+
+
+def own_statistics(image: np.ndarray, mode: str) -> Statistics | None:
+    """Statistics of an image by itself; None under ``fixed``. Under a volume's mode it is its only slice."""
+    if mode == "fixed":
+        return None
+    return image_statistics(image) if mode == "image" else volume_statistics([image], mode)
+
+
+def move_labels(labels: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+    """Labels (H×W) where `rescale` moves the image; as they are where it leaves it in its place."""
+    if statistics is None or statistics.window is None:
+        return labels
+    return statistics.window.move_labels(labels)
+
+
 def rescale(image: np.ndarray, statistics: Statistics | None) -> np.ndarray:
-    """Clip and stretch an image to [0, 1] as its statistics say.
+    """Clip and stretch an image to [0, 1] as its statistics say, after moving it into their window, if any.
 
     Parameters
     ----------
@@ -130,11 +180,14 @@ def rescale(image: np.ndarray, statistics: Statistics | None) -> np.ndarray:
     Returns
     -------
     ndarray
-        The same array where there is nothing to do (None, or ``low`` is None), else float32 in [0, 1].
+        The same array where there is nothing to do (None, or ``low`` is None), else float32 in [0, 1]; with
+        a window side×side×C.
     """
     if statistics is None or statistics.low is None or statistics.high is None:
         return image
     _check(image)
+    if statistics.window is not None:
+        image = statistics.window.move_image(image)
     low, high = statistics.low, statistics.high
     if image.dtype == np.uint8:
         table = (np.clip(np.arange(256) / 255.0, low, high) - low) / (high - low)
@@ -148,9 +201,10 @@ class Normaliser:
     Parameters
     ----------
     source : Source
-    mode : {'fixed', 'image', 'volume'}
-        fixed: none, the model uses its own mean and std; image: of the whole image at native size; volume: of
-        all records of the same group, whichever part of the split they are in (no label is looked at).
+    mode : {'fixed', 'image', 'volume', 'brain'}
+        fixed: none, the model uses its own mean and std; image: of the whole image at native size; volume,
+        brain: of all records of the same group in their order, whichever part of the split they are in (no
+        label is looked at), see `volume_statistics`.
 
     Raises
     ------
@@ -177,19 +231,22 @@ class Normaliser:
         """
         if self.mode == "fixed":
             return None
-        if self.mode == "image":
-            return image_statistics(self.source.read_image(record) if image is None else image)
+        if self.mode not in VOLUME_MODES:
+            return own_statistics(self.source.read_image(record) if image is None else image, self.mode)
         if record.group not in self._volumes:
             if self._members is None:
                 self._members = {}
                 for member in self.source.records():
                     self._members.setdefault(member.group, []).append(member)
-            members = self._members.get(record.group) or [record]
+            members = sorted(self._members.get(record.group) or [record], key=lambda member: member.order)
             try:
-                self._volumes[record.group] = volume_statistics(map(self.source.read_image, members))
+                self._volumes[record.group] = volume_statistics(
+                    map(self.source.read_image, members), self.mode
+                )
             except ValueError as error:
                 raise UserError(
-                    f"dataset.normalisation=volume, group '{record.group}': {error}; use normalisation=image"
+                    f"dataset.normalisation={self.mode}, group '{record.group}': {error}; "
+                    "use normalisation=image"
                 ) from error
         return self._volumes[record.group]
 

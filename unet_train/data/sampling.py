@@ -307,11 +307,10 @@ class TrainingSet(Dataset[Sample]):
             )
         statistics = self.normaliser.statistics(record, native)
         image = resample_image(rescale(native, statistics), self.scale)
-        classes, instances = (
-            None if labels is None else resample_labels(move_labels(labels, statistics), self.scale)
-            for labels in (truth.classes, truth.instances)
-        )
-        assert classes is not None
+        classes = resample_labels(move_labels(truth.classes, statistics), self.scale)
+        instances = truth.instances
+        if instances is not None:
+            instances = resample_labels(move_labels(instances, statistics), self.scale)
         target = self.target.make(classes, instances, self.scale)
         weight = None
         if self.weights is not None:

@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from unet_train.data.large_tif import TifRegions, write_label_tiles
-from unet_train.data.normalisation import SMALLEST_STD, Statistics, rescale
+from unet_train.data.normalisation import SMALLEST_STD, VOLUME_MODES, Statistics, rescale
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import (
@@ -115,9 +115,9 @@ def predict_large(
     data = predictor.data
     intensity_range = intensity_range or data.intensity_range
     with TifRegions(path, intensity_range=intensity_range, channels=data.channels) as regions:
-        if statistics is None and data.normalisation == "volume":
+        if statistics is None and data.normalisation in VOLUME_MODES:
             raise UserError(
-                f"{path}: too large for a model with dataset.normalisation=volume, which needs the grey "
+                f"{path}: too large for a model with dataset.normalisation={data.normalisation}, which needs the grey "
                 "values of the whole volume at once; use a model with normalisation=image or fixed"
             )
         if statistics is None and data.normalisation == "image":
