@@ -25,6 +25,7 @@ from unet_train.config.build import (
     custom_encoder,
     describe_data,
     describe_model,
+    encoder_params,
 )
 from unet_train.config.compose import Composed
 from unet_train.config.early import expand
@@ -40,7 +41,9 @@ from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
 from unet_train.models.files import read_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
-from unet_train.models.weights import load_brain_mri, load_file, load_imagenet
+from unet_train.models.weights import load_brain_mri, load_file, load_imagenet, published_weights
+from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
+from unet_train.models.weights.downloads import fetch
 from unet_train.reporting.overlays import overlay
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
@@ -129,6 +132,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     check_own_objects(config)
     augmentation = build_augmentation(config.augmentation.transforms, check=False)
     target = get_target(config.dataset.target, **config.dataset.target_params)
+    if resumed is None:
+        fetch_weights(config)
     data = prepare_data(config, resumed, me)
     for dtype in data.dtypes:
         augmentation.check(data.description.channels, np.dtype(dtype))
@@ -286,6 +291,20 @@ def _weight_map(border: dict[str, Any], scale: float) -> Any:
 
 
 # --- model --------------------------------------------------------------------------------------------
+def fetch_weights(config: TrainConfig) -> None:
+    """Have published weights in the cache before any image is read: without network this fails at once.
+
+    Raises
+    ------
+    UserError
+    """
+    weights = config.weights
+    if weights.kind == "brain_mri" and not weights.path:
+        fetch(BRAIN_MRI_URL)
+    if weights.kind == "imagenet" and not weights.path and config.encoder.kind != "timm":
+        fetch(published_weights(**encoder_params(config.encoder)).url)
+
+
 def start_weights(model: Any, config: TrainConfig) -> list[str]:
     """Load what the run starts from; what was loaded, in words."""
     weights = config.weights
