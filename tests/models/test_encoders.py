@@ -99,6 +99,22 @@ def test_every_published_count_was_compared():
     assert set(PUBLISHED_PARAMETERS) <= {tuple(encoder.values()) for encoder in ALL}
 
 
+def test_same_padding_is_timms():
+    """TensorFlow's uneven padding, which we fix because sides are multiples of 32, gives timm's own features."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    encoder = build_encoder("timm", 3, name="tf_efficientnet_lite0").eval()
+    reference = timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
+    reference.load_state_dict(encoder.net.state_dict())
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for ours, theirs in zip(encoder(image), reference(image), strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    kinds = [type(part).__name__ for part in encoder.modules()]
+    assert "SameConv2d" in kinds
+    assert "Conv2dSame" not in kinds
+
+
 @pytest.mark.parametrize("encoder", [SMALL[2], SMALL[3]], ids=name_of)
 def test_channels_last_reaches_the_last_feature(encoder):
     model = build_model(spec_of(encoder)).eval()

@@ -232,6 +232,34 @@ def test_bf16_weights_and_autocast():
     assert model.bfloat16()(image).dtype == torch.bfloat16
 
 
+def test_it_compiles_into_one_graph():
+    """No graph breaks, and another size or a padded one is no error; the eager backend skips the C++ compiler."""
+    model = classic(features=2, depth=1, normalisation={"mode": "image", "mean": None, "std": None})
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for size in [(8, 8), (7, 13)]:
+        image = torch.randint(0, 256, (2, 1, *size), dtype=torch.uint8)
+        assert torch.equal(compiled(image), model(image))
+
+
+def test_it_exports_for_any_size():
+    """Of more than one cell of the coarsest level, of which torch.export makes a special case."""
+    model = classic(features=2, depth=2, normalisation={"mode": "image", "mean": None, "std": None}).eval()
+    dims = {
+        0: torch.export.Dim("n"),
+        2: torch.export.Dim("h", min=5, max=4096),
+        3: torch.export.Dim("w", min=5, max=4096),
+    }
+    example = torch.randint(0, 256, (2, 1, 21, 30), dtype=torch.uint8)
+    program = torch.export.export(
+        model, (example,), dynamic_shapes=(dims,), prefer_deferred_runtime_asserts_over_guards=True
+    )
+    graph = program.module(check_guards=False)
+    for size in [(2, 1, 20, 28), (1, 1, 7, 13), (3, 1, 33, 5)]:
+        image = torch.randint(0, 256, size, dtype=torch.uint8)
+        with torch.no_grad():
+            assert torch.allclose(graph(image), model(image), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [

@@ -12,6 +12,8 @@ from unet_train.models.blocks import DoubleConv, initialise
 HEADS = ("softmax", "sigmoid")
 NORMALISATIONS = ("fixed", "image", "volume")
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
+# torch 2.6 does not tell an export from a compilation.
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class Normalisation(nn.Module):
@@ -74,7 +76,9 @@ class Normalisation(nn.Module):
             if self.mode == "volume":
                 raise ValueError("this model is normalised per volume: give the volume's mean and std")
             if self.mode == "image":
-                std, mean = torch.std_mean(x, dim=(2, 3), correction=0)
+                # Written out: torch.std_mean keeps the ONNX exporter busy for minutes over symbolic sizes.
+                mean = x.mean((2, 3))
+                std = (x - mean[..., None, None]).square().mean((2, 3)).sqrt()
             else:
                 mean, std = self.mean, self.std
         # A channel of one value has std 0; its z-score is 0, not 0/0.
@@ -233,8 +237,13 @@ class UNet(nn.Module):
         x = self.normalisation(x, mean, std)
         x = _pad_axis(_pad_axis(x, 2, self.stride, self.training), 3, self.stride, self.training)
         # Weights cast to bf16 or fp16 (inference) want their own dtype; under autocast these are float32.
-        x = x.to(self.head.weight.dtype).contiguous(memory_format=torch.channels_last)
+        x = x.to(self.head.weight.dtype)
         logits = self.head(self.decoder(self.encoder(x)))
+        if is_exporting():
+            # A slice leaves the graph with an assertion on whether it cuts anything, true of the example alone.
+            rows = torch.arange(height, device=logits.device)
+            columns = torch.arange(width, device=logits.device)
+            return logits.index_select(2, rows).index_select(3, columns)
         return logits[:, :, :height, :width]
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -255,7 +264,7 @@ def _pad_axis(x: Tensor, axis: int, stride: int, training: bool) -> Tensor:
     padded = (size + stride - 1) // stride * stride
     if training:
         padded = max(padded, 2 * stride)
-    if not torch.compiler.is_compiling() and padded == size:
+    if not is_exporting() and padded == size:
         return x
     position = torch.arange(padded, device=x.device)
     source = (size - 1) - (position - (size - 1)).abs()
