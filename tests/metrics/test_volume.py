@@ -90,14 +90,14 @@ def test_summary_leaves_out_patients_with_nothing_to_find():
         "c": volume_score([(half, full)]),
     }
     summary = summarise_volumes(scores)
-    assert summary["dice_per_volume/over"] == 2
-    assert summary["dice_per_volume/mean"] == pytest.approx(0.7)
-    assert summary["dice_per_volume/median"] == pytest.approx(0.7)
-    assert summary["dice_per_volume/min"] == pytest.approx(0.4)
-    assert summary["dice_per_volume_largest/std"] == pytest.approx(0.3)
+    assert summary["dice_per_patient/over"] == 2
+    assert summary["dice_per_patient/mean"] == pytest.approx(0.7)
+    assert summary["dice_per_patient/median"] == pytest.approx(0.7)
+    assert summary["dice_per_patient/min"] == pytest.approx(0.4)
+    assert summary["dice_per_patient_largest/std"] == pytest.approx(0.3)
     nothing = summarise_volumes({"b": scores["b"]})
-    assert math.isnan(nothing["dice_per_volume/mean"])
-    assert nothing["dice_per_volume/over"] == 0
+    assert math.isnan(nothing["dice_per_patient/mean"])
+    assert nothing["dice_per_patient/over"] == 0
     assert volume_score([(np.array([[2, 1]]), np.array([[2, 2]]))], foreground=2).dice == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="without slices"):
         volume_score([])

@@ -65,7 +65,11 @@ class Truth:
 
 @runtime_checkable
 class Source(Protocol):
-    """A data set: lists records, reads images and truths. Must be picklable (loader workers)."""
+    """A data set: lists records, reads images and truths. Must be picklable (loader workers).
+
+    One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
+    scores each group as a whole too.
+    """
 
     name: str
     notes: list[str]

@@ -132,11 +132,11 @@ def summarise_volumes(scores: Mapping[str, VolumeScore]) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``dice_per_volume/mean``, ``…/median``, ``…/std``, ``…/min``, ``…/max``, ``…/over`` (their number),
-        the same under ``dice_per_volume_largest/``.
+        ``dice_per_patient/mean``, ``…/median``, ``…/std``, ``…/min``, ``…/max``, ``…/over`` (their number),
+        the same under ``dice_per_patient_largest/``.
     """
     result: dict[str, float] = {}
-    for name, field in (("dice_per_volume", "dice"), ("dice_per_volume_largest", "dice_largest")):
+    for name, field in (("dice_per_patient", "dice"), ("dice_per_patient_largest", "dice_largest")):
         values = np.array([getattr(score, field) for score in scores.values()], float)
         values = values[~np.isnan(values)]
         for key, function in (

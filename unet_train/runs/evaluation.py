@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
+from unet_train.metrics.volume import VolumeScore, summarise_volumes
 from unet_train.models.spec import as_override
 from unet_train.reporting.overlays import overlay
 from unet_train.reporting.plots import confusion_matrix_picture
-from unet_train.reporting.tables import format_table
+from unet_train.reporting.tables import format_rows, format_table
 from unet_train.runs.checkpoint_files import load_predictor
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate
+from unet_train.training.patients import Patients, has_volumes
 from unet_train.training.run_folder import LOGGER, log_to, write_json
 
 
@@ -81,16 +83,20 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
 
     normaliser = Normaliser(source, predictor.data.normalisation)
+    patients = Patients(records) if has_volumes(source) else None
     started = time.monotonic()
     evaluation = evaluate(
         predictor,
         source,
         records,
         normaliser=normaliser,
+        look=patients.look if patients else None,
         objects=predictor.data.has_instances,
         progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
     )
-    metrics = evaluation.scores() | {
+    per_patient = summarise_volumes(patients.scores) if patients else {}
+    metrics = evaluation.scores() | per_patient
+    metrics |= {
         "n_images": len(evaluation.images),
         "n_empty": sum(image.empty for image in evaluation.images),
         "part": part,
@@ -104,6 +110,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     folder = results_folder(config, path, f"{name}-{part}")
     write_json(folder / "metrics.json", metrics)
     write_per_image(folder / "per_image.csv", evaluation.images)
+    if patients:
+        write_per_patient(folder / "per_patient.csv", patients.scores)
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
     write_image(folder / "confusion_matrix.png", picture)
     drawn = draw_extremes(
@@ -111,6 +119,10 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     )
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
     LOGGER.info(format_table(evaluation.scores(), counts=evaluation.counts, title=title))
+    if patients:
+        LOGGER.info(patients_table(patients.scores))
+        for note in patients.notes:
+            LOGGER.info(note)
     LOGGER.info(f"results   {folder}")
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
@@ -202,6 +214,30 @@ def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
             cells = [_cell(v) for v in values]
             seg = [_cell(image.objects.scores().get("seg", math.nan))] if image.objects else []
             writer.writerow([image.key, image.group, *cells, int(image.empty), *seg])
+
+
+def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
+    """One row per patient: its slices and voxels, and its Dice, also of the largest part alone."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["patient", "slices", "true_voxels", "predicted_voxels", "dice", "dice_largest"])
+        for patient, score in scores.items():
+            sizes = [score.slices, score.true_voxels, score.predicted_voxels]
+            writer.writerow([patient, *sizes, _cell(score.dice), _cell(score.dice_largest)])
+
+
+def patients_table(scores: Mapping[str, VolumeScore]) -> str:
+    """Dice of every patient, as it is and of the largest three-dimensional part, with mean and median."""
+    rows: list[list[object]] = [[name, s.slices, s.dice, s.dice_largest] for name, s in scores.items()]
+    summary = summarise_volumes(scores)
+    for what in ("mean", "median"):
+        values = [summary[f"{name}/{what}"] for name in ("dice_per_patient", "dice_per_patient_largest")]
+        rows.append([what, "", *values])
+    return format_rows(
+        ["patient", "slices", "Dice", "Dice, largest part"],
+        rows,
+        title=f"{len(scores)} patients, all slices of a patient together",
+    )
 
 
 def _cell(value: float) -> str:

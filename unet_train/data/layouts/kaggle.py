@@ -43,6 +43,9 @@ class KaggleSource:
         No such folder, no patient with pairs in it.
     """
 
+    volumes = True
+    """The slices of a group lie on each other: a patient is scored as one volume too."""
+
     def __init__(
         self,
         root: str | Path,
