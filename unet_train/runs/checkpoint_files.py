@@ -107,7 +107,7 @@ def brain_mri_predictor(
         name="brain_mri",
         classes=tuple(spec.outputs),
         channels=spec.in_channels,
-        normalisation=spec.normalisation["mode"],
+        normalisation="brain",
     )
     predictor = _predictor(model, data, None, device=device, precision=precision, tile=tile, tta=tta)
     return predictor, report.summary()
