@@ -21,6 +21,7 @@ from unet_train.models.spec import build_model
 from unet_train.models.weights import brain_mri_spec
 from unet_train.models.weights.names import brain_mri_names
 from unet_train.runs import prediction
+from unet_train.runs.checkpoint_files import brain_mri_predictor
 from unet_train.runs.prediction_inputs import find_inputs, unique_names
 
 ODD_NAMES = [
@@ -466,48 +467,44 @@ def slices(folder: Path, numbers: tuple[int, ...], seed: int) -> list[np.ndarray
     return images
 
 
-def test_the_published_brain_model_normalised_per_patient(tmp_path, brain_file, run_command, capsys):
+def test_slices_are_normalised_by_patient(tmp_path, threshold_model, run_command, capsys):
     root = tmp_path / "kaggle_3m"
-    patients = {
-        name: slices(root / name, (2, 3, 10), seed) for seed, name in enumerate(("TCGA_A_1", "TCGA_B_2"))
-    }
-    words = [
-        "predict",
-        "weights=brain_mri",
-        f"weights.path={brain_file}",
-        "probabilities=true",
-        "precision=32",
-    ]
-    assert run_command(*words, f"input={root}", f"output={tmp_path / 'o'}") == 0
-    said = capsys.readouterr().out
-    assert "6 masks left out" in said
-    assert "sha256" in said, "this file is not the published one, and that is told"
-    model = build_model(brain_mri_spec())
-    state = torch.load(brain_file, weights_only=True)
-    model.load_state_dict({ours: state[t] for t, ours in brain_mri_names().items()}, strict=False)
-    model.eval()
+    patients = {f"TCGA_{p}_7": slices(root / f"TCGA_{p}_7", (2, 3, 10), s) for s, p in enumerate("AB")}
+    model = threshold_model(channels=3, normalisation="volume", threshold=0.7)
+    assert run_command("predict", f"ckpt={model}", f"input={root}", f"output={tmp_path / 'o'}") == 0
+    assert "6 masks left out" in capsys.readouterr().out
     for name, images in patients.items():
-        # Percentiles, clipping and z-score of the whole patient, written out.
+        # Percentiles, clipping and z-score of the whole patient, written out; the model looks at channel 2.
         volume = np.stack(images) / 255.0
         low, high = np.percentile(volume, (10, 99))
         volume = (np.clip(volume, low, high) - low) / (high - low)
-        mean, std = volume.mean((0, 1, 2)), volume.std((0, 1, 2))
-        for i, n in enumerate((2, 3, 10)):
-            x = torch.tensor(volume[i].transpose(2, 0, 1), dtype=torch.float32)[None]
-            with torch.no_grad():
-                logits = model(x, torch.tensor(mean)[None], torch.tensor(std)[None])
-            written = tifffile.imread(tmp_path / "o" / "probabilities" / name / f"{name}_{n}.tif")
-            np.testing.assert_allclose(written[..., 1], torch.sigmoid(logits)[0, 0], atol=2e-3)
-    # One slice alone, or by a pattern: the other slices still count.
-    whole = read_labels(tmp_path / "o" / "classes" / "TCGA_A_1" / "TCGA_A_1_3.tif")
-    one = root / "TCGA_A_1" / "TCGA_A_1_3.tif"
-    for place, typed in (("one", one), ("pattern", root / "*" / "*_3.tif")):
-        assert run_command(*words, f"input={typed}", f"output={tmp_path / place}") == 0
-    np.testing.assert_array_equal(read_labels(tmp_path / "one" / "classes" / "TCGA_A_1_3.tif"), whole)
-    np.testing.assert_array_equal(
-        read_labels(tmp_path / "pattern" / "classes" / "TCGA_A_1" / "TCGA_A_1_3.tif"), whole
-    )
-    assert "normalised by itself" not in capsys.readouterr().out
+        scores = ((volume - volume.mean((0, 1, 2))) / volume.std((0, 1, 2)))[..., 2]
+        for score, n in zip(scores, (2, 3, 10), strict=True):
+            written = read_labels(tmp_path / "o" / "classes" / name / f"{name}_{n}.tif")
+            np.testing.assert_array_equal(written, score > 0.7)
+    # One slice alone, or by a pattern: the other slices of the patient still count.
+    one = root / "TCGA_A_7" / "TCGA_A_7_3.tif"
+    whole = read_labels(tmp_path / "o" / "classes" / "TCGA_A_7" / "TCGA_A_7_3.tif")
+    for place, typed, name in (
+        ("one", one, one.stem),
+        ("pattern", root / "*" / "*_3.tif", f"TCGA_A_7/{one.stem}"),
+    ):
+        assert run_command("predict", f"ckpt={model}", f"input={typed}", f"output={tmp_path / place}") == 0
+        np.testing.assert_array_equal(read_labels(tmp_path / place / "classes" / f"{name}.tif"), whole)
+    assert "the only slice" not in capsys.readouterr().out
+
+
+def test_the_published_brain_model_in_place_of_a_checkpoint(tmp_path, brain_file, run_command, capsys):
+    images = slices(tmp_path / "p_1", (1, 2, 3), 2)
+    words = ["weights=brain_mri", f"weights.path={brain_file}", "probabilities=true", "precision=32"]
+    typed = [f"input={tmp_path / 'p_1' / 'p_1_2.tif'}", f"output={tmp_path / 'o'}"]
+    assert run_command("predict", *words, *typed) == 0
+    assert "sha256" in capsys.readouterr().out, "this file is not the published one, and that is told"
+    model = brain_mri_predictor(str(brain_file), precision="32")[0]
+    expected = model.predict(images[1], volume_statistics(images, "brain"))
+    written = tifffile.imread(tmp_path / "o" / "probabilities" / "p_1_2.tif")
+    np.testing.assert_allclose(written, expected.probabilities.transpose(1, 2, 0), atol=1e-3)
+    assert np.ptp(written[..., 1]) > 0.01
 
 
 def test_a_broken_slice_does_not_spoil_its_volume(tmp_path, threshold_model, run_command, capsys):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
-from unet_train.config.compose import Composed, compose_command, lay_over, quote_paths, typed
-from unet_train.config.early import check_train, find_run
+from unet_train.config.compose import Composed, compose_train, quote_paths, typed
+from unet_train.config.early import check_train
 from unet_train.errors import UserError
 
 
@@ -26,11 +26,7 @@ def train(arguments: shell.Arguments) -> int:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
         shell.hydra_main("train", sweep_job, [*flags, *arguments.overrides])
         return 0
-    resume = [o for o in arguments.overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
-    if resume:
-        composed = compose_resume(resume[-1], [o for o in arguments.overrides if o not in resume])
-    else:
-        composed = compose_command("train", arguments.overrides, arguments.config_dir)
+    composed = compose_train(arguments.overrides, arguments.config_dir)
     check_train(composed.config)
     if composed.config.trainer.devices > 1 and "RANK" not in os.environ:
         return start_processes(composed, arguments)
@@ -47,28 +43,6 @@ def run(composed: Composed) -> int:
         print(f"stopped by {stopped}; go on with: unet-train resume={composed.run_folder}", file=sys.stderr)
         return 128 + stopped.signal_number
     return 0
-
-
-def compose_resume(resume: str, overrides: list[str]) -> Composed:
-    """The config a run folder keeps, with single keys laid over it.
-
-    Raises
-    ------
-    UserError
-        For a folder without a run, or an override that is not a single key.
-    """
-    folder = find_run(resume.partition("=")[2].strip("'\""))
-    import yaml
-
-    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    for override in overrides:
-        name = override.partition("=")[0]
-        if name.startswith("hydra."):
-            raise UserError(f"{override}: a resumed run stays in its folder; leave this out")
-        if isinstance(tree.get(name), dict):
-            raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
-    tree = lay_over(tree, overrides) | {"resume": str(folder)}
-    return Composed(typed("train", tree), tree, str(folder))
 
 
 def sweep_job(config: Any) -> float:

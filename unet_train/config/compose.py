@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from unet_train.config.early import find_run
 from unet_train.config.schema import (
     COMMANDS,
     CUSTOM,
@@ -206,7 +208,58 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             OmegaConf.resolve(composed)
         except OmegaConfBaseException as error:
             raise UserError(_first_line(error)) from error
-    return Composed(typed(command, composed), OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
+    try:
+        config = typed(command, composed)
+    except UserError as error:
+        raise UserError(f"{error}{_from_experiment(str(error), overrides)}") from error
+    return Composed(config, OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
+
+
+def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Composed:
+    """Compose a training run, or with ``resume=FOLDER`` take up the config of one.
+
+    Raises
+    ------
+    UserError
+        As `compose_command` and `compose_resume`.
+    """
+    resume = [o for o in overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
+    if resume:
+        return compose_resume(resume[-1], [o for o in overrides if o not in resume])
+    return compose_command("train", overrides, config_dir)
+
+
+def compose_resume(resume: str, overrides: list[str]) -> Composed:
+    """The config a run folder keeps, with single keys laid over it.
+
+    Raises
+    ------
+    UserError
+        For a folder without a run, or an override that is not a single key.
+    """
+    folder = find_run(resume.partition("=")[2].strip("'\""))
+    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    for override in overrides:
+        name = override.partition("=")[0]
+        if name.startswith("hydra."):
+            raise UserError(f"{override}: a resumed run stays in its folder; leave this out")
+        if isinstance(tree.get(name), dict):
+            raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
+    tree = lay_over(tree, overrides) | {"resume": str(folder)}
+    return Composed(typed("train", tree), tree, str(folder))
+
+
+def _from_experiment(message: str, overrides: Sequence[str]) -> str:
+    """Whose key it is that another choice does not have: ``experiment=smoke dataset=folder``."""
+    found = re.match(r"([\w.]+): no such key", message)
+    experiment = next((o for o in overrides if o.startswith("experiment=")), None)
+    if not found or not experiment or any(o.partition("=")[0].lstrip("+") == found[1] for o in overrides):
+        return ""
+    section = found[1].partition(".")[0]
+    chosen = next((o for o in overrides if o.startswith(f"{section}=")), None)
+    return f"; {experiment} sets it, " + (
+        f"which does not go with {chosen}" if chosen else "or it was misspelt there"
+    )
 
 
 def _run_folder(composed: DictConfig) -> str:

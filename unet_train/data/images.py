@@ -78,6 +78,17 @@ def read_image(
     return np.ascontiguousarray(_scale(array, intensity_range, path))
 
 
+def scale_pixels(array: np.ndarray, intensity_range: tuple[float, float] | None = None) -> np.ndarray:
+    """The pixels of a file that was read elsewhere, scaled as `read_image` scales: uint8 or float32 in [0, 1].
+
+    Raises
+    ------
+    UserError
+        Values without a rule, NaN or infinity.
+    """
+    return np.ascontiguousarray(_scale(array, intensity_range, "image"))
+
+
 def read_labels(path: str | Path) -> np.ndarray:
     """Read a label image, values as stored.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from unet_train.data.images import image_size, read_image, scale_pixels
 from unet_train.data.normalisation import Statistics, own_statistics, rescale
 from unet_train.data.targets import Target, get_target
 from unet_train.data.volumes import background
@@ -143,6 +145,53 @@ class Predictor:
                 "convert the image, or use a model trained on such images"
             )
 
+    def read(
+        self,
+        path: str | Path,
+        *,
+        intensity_range: tuple[float, float] | None = None,
+        grey_as_rgb: bool = False,
+    ) -> np.ndarray:
+        """Read an image by the rules of training.
+
+        Parameters
+        ----------
+        path : path
+        intensity_range : (float, float) or None
+            File values that become 0 and 1; None: as in training.
+        grey_as_rgb : bool
+            Whether a model of three channels takes a grey file for an RGB image.
+
+        Returns
+        -------
+        ndarray
+            H×W×C, uint8 or float32 in [0, 1]; RGB whose channels are all equal is grey to a model of grey
+            images.
+
+        Raises
+        ------
+        UserError
+            As `data.images.read_image`, and for another number of channels.
+        """
+        wanted = self.data.channels
+        scaling = intensity_range or self.data.intensity_range
+        try:
+            found = image_size(path)[2]
+        except UserError:
+            found = wanted  # a tif axis that only the number of channels explains, or what the reading tells
+        if (found, wanted) == (3, 1):
+            image = read_image(path, intensity_range=scaling)
+            if (image == image[:, :, :1]).all():
+                return np.ascontiguousarray(image[:, :, :1])
+        else:
+            # (3, 4): a fourth sample marked as alpha was not counted, and is the model's fourth channel.
+            settles = (
+                found == wanted or (found, wanted) == (3, 4) or ((found, wanted) == (1, 3) and grey_as_rgb)
+            )
+            image = read_image(path, intensity_range=scaling, channels=wanted if settles else None)
+        self.check_channels(image, str(path))
+        return image
+
     def outputs(self, image: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Probabilities of the model's outputs, K×H×W float32, for an H×W×C uint8 or [0, 1] float image.
 
@@ -186,16 +235,24 @@ class Predictor:
         Parameters
         ----------
         image : ndarray
-            H×W or H×W×C, uint8, or float32 in [0, 1].
+            H×W or H×W×C; uint8, or float32 in [0, 1], as `data.images.read_image` gives it. Any other type
+            holds the numbers of a file, and is scaled as the files of the training data were.
         statistics : Statistics or None
             See `outputs`.
 
         Raises
         ------
         UserError
-            If the image has other channels than the model.
+            If the image has other channels than the model, or numbers without a rule.
+        ValueError
+            If it is no image.
         """
+        image = np.asarray(image)
         image = image[..., None] if image.ndim == 2 else image
+        if image.ndim != 3 or image.size == 0:
+            raise ValueError(f"an image is H×W or H×W×C and not empty; this one is {image.shape}")
+        if image.dtype not in (np.uint8, np.float32):
+            image = scale_pixels(image, self.data.intensity_range)
         self.check_channels(image, "image")
         return self.decode(self.outputs(image, statistics))
 

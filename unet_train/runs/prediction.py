@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from unet_train.config.early import expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.images import image_size, list_images, read_image, write_image, write_labels
-from unet_train.data.normalisation import Statistics, volume_statistics
+from unet_train.data.images import image_size, list_images, write_image, write_labels
+from unet_train.data.normalisation import VOLUME_MODES, Statistics, volume_statistics
 from unet_train.errors import UserError
 from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
@@ -203,28 +203,9 @@ class Models:
         Raises
         ------
         UserError
-            As `data.images.read_image`, and for another number of channels.
+            As `Predictor.read`.
         """
-        wanted = self.first.data.channels
-        try:
-            found = image_size(path)[2]
-        except UserError:
-            found = wanted  # a tif axis that only the number of channels explains, or what the reading tells
-        if wanted == 1 and found == 3:
-            image = read_image(path, intensity_range=self.intensity_range)
-            if (image == image[:, :, :1]).all():
-                return np.ascontiguousarray(image[:, :, :1])
-        elif found == wanted or (found, wanted) != (1, 3) or self.as_declared:
-            image = read_image(path, intensity_range=self.intensity_range, channels=_kept(found, wanted))
-        else:
-            image = read_image(path, intensity_range=self.intensity_range)
-        self.first.check_channels(image, str(path))
-        return image
-
-
-def _kept(found: int, wanted: int) -> int | None:
-    """Channels to declare to `read_image`: those of the model where it can make them, or else none."""
-    return wanted if found == wanted or (found, wanted) in ((1, 3), (3, 4)) else None
+        return self.first.read(path, intensity_range=self.intensity_range, grey_as_rgb=self.as_declared)
 
 
 class Volumes:
@@ -235,7 +216,8 @@ class Volumes:
     """
 
     def __init__(self, inputs: Inputs, models: Models):
-        self.needed = models.first.data.normalisation == "volume"
+        self.mode = models.first.data.normalisation
+        self.needed = self.mode in VOLUME_MODES
         self.models = models
         self.notes: list[str] = []
         self._known: dict[tuple[Path, str], Statistics] = {}
@@ -266,7 +248,7 @@ class Volumes:
             members = self._members[volume]
             try:
                 images = (image for path in members if (image := self._read(path)) is not None)
-                self._known[volume] = volume_statistics(images)
+                self._known[volume] = volume_statistics(images, self.mode)
             except ValueError as error:
                 raise UserError(f"{job.path.parent}: cannot be normalised as one volume ({error})") from error
             if len(members) == 1:

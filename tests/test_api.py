@@ -1,0 +1,126 @@
+"""What a notebook calls, and that the documented example runs."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unet_train
+from unet_train.data.images import read_labels, write_image
+from unet_train.errors import UserError
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api") / "run (1)"
+    return unet_train.train(["experiment=smoke", "trainer.epochs=1", f"hydra.run.dir={folder}"])
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = (
+        "import sys, unet_train\n"
+        "assert {'load', 'predict', 'train', '__version__'} <= set(dir(unet_train))\n"
+        "assert 'torch' not in sys.modules and 'hydra' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = unet_train.nothing
+
+
+def test_training_returns_the_run(run):
+    assert run.checkpoint == run.folder / "best.pt"
+    assert run.checkpoint.is_file()
+    assert run.monitor == "iou/mean"
+    assert 0 <= run.score <= 1 or math.isnan(run.score)
+
+
+def test_training_goes_on(run, tmp_path):
+    again = unet_train.train([f"resume={run.folder}"])
+    assert again.folder == run.folder
+    with pytest.raises(UserError, match=r"encoder.*resnet"):
+        unet_train.train(["encoder=resnt"])
+    with pytest.raises(UserError, match="list"):
+        unet_train.train("experiment=smoke")
+    with pytest.raises(UserError, match=r"trainer\.devices"):
+        unet_train.train(["trainer.devices=2"])
+
+
+def test_arrays_and_files_are_predicted_alike(run, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (40, 52), np.uint8)
+    write_image(tmp_path / "in" / "a.png", image)
+    model = unet_train.load(run.folder)
+    prediction = model.predict(image)
+    assert prediction.classes.shape == (40, 52)
+    assert prediction.probabilities.shape == (len(model.data.classes), 40, 52)
+    outcome = unet_train.predict(
+        run.checkpoint, tmp_path / "in", tmp_path / "o", probabilities=True, tile={"size": None}
+    )
+    assert (outcome.predicted, outcome.skipped, outcome.bad) == (1, 0, [])
+    np.testing.assert_array_equal(read_labels(tmp_path / "o" / "classes" / "a.tif"), prediction.classes)
+    assert unet_train.predict(run.checkpoint, tmp_path / "in", tmp_path / "o").skipped == 1
+    both = unet_train.predict(
+        [run.checkpoint, str(run.folder)], str(tmp_path / "in"), tmp_path / "b", tta=True
+    )
+    assert both.predicted == 1
+
+
+def test_every_kind_of_pixels_means_the_same_to_a_model(run):
+    model = unet_train.load(run.folder, precision="32")
+    grey = np.random.default_rng(1).integers(0, 255, (24, 20), np.uint8)
+    kinds = [grey, grey[..., None], grey / np.float32(255), grey / 255, grey.astype(np.uint16) * 257]
+    first, *others = [model.predict(kind).probabilities for kind in kinds]
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-4)
+    with pytest.raises(UserError, match="have no rule"):
+        model.predict(grey.astype(np.int32))
+    with pytest.raises(UserError, match="3 channels"):
+        model.predict(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match="H×W"):
+        model.predict(np.zeros((0, 8), np.uint8))
+
+
+def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path):
+    (tmp_path / "bad.pt").write_text("no checkpoint")
+    for arguments, says in (
+        (((tmp_path / "no.pt"),), "no such file"),
+        (((tmp_path / "bad.pt"),), "bad.pt"),
+        ((), "name a checkpoint"),
+    ):
+        with pytest.raises(UserError, match=says) as caught:
+            unet_train.load(*arguments)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no whole model"):
+        unet_train.load(weights="imagenet")
+
+
+def test_the_example_of_the_documentation_runs(run, repository, tmp_path, monkeypatch):
+    """Every Python block of docs/python.md, in order, in one namespace."""
+    text = (repository / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    assert len(blocks[0].strip().splitlines()) == 3
+    (tmp_path / "my_run").symlink_to(run.folder)
+    rng = np.random.default_rng(0)
+    write_image(tmp_path / "cells.png", rng.integers(0, 255, (40, 40), np.uint8))
+    for n in range(2):
+        write_image(tmp_path / "new_images" / f"{n}.png", rng.integers(0, 255, (40, 40), np.uint8))
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert names["mask"].classes.shape == (40, 40)
+    assert Path("masks").is_dir()
