@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def demo(words: Sequence[str]) -> int:
 
     write_demo(folder, layout=keys["layout"], seed=int(keys["seed"]))
     name = {"folder": "folder", "challenge": "dic_hela", "kaggle_3m": "brain_mri"}[keys["layout"]]
-    print(f"written to {folder}; try: unet-data check dataset={name} dataset.root={folder}")
+    print(f"written to {folder}; try: unet-data check dataset={name} dataset.root={shlex.quote(str(folder))}")
     return 0
 
 

@@ -1,0 +1,114 @@
+"""`unet-data`: check says every problem and counts, demo writes what check accepts, fetch says what it can."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from unet_train.data import fetch as fetching
+
+
+@pytest.fixture(autouse=True)
+def _here(own_folder):
+    pass
+
+
+def test_a_sound_folder(run_command, write_images, capsys):
+    root = write_images(Path("mine"))
+    assert (
+        run_command("data", "check", "dataset=folder", f"dataset.root={root}", "split.test_fraction=0.2") == 0
+    )
+    said = capsys.readouterr().out
+    assert "mask values 0 and 255 are taken as classes 0 and 1" in said
+    assert "images    5" in said
+    assert "48×64" in said
+    assert "3 train, 1 val, 1 test" in said
+    assert said.endswith("no problem found\n")
+
+
+def test_every_problem_with_its_file_and_exit_code_1(run_command, write_images, capsys):
+    root = write_images(Path("mine"))
+    (root / "images/im_1.png").write_bytes((root / "images/im_1.png").read_bytes()[:100])
+    (root / "masks/im_3.png").unlink()
+    assert run_command("data", "check", "dataset=folder", f"dataset.root={root}") == 1
+    said = capsys.readouterr().out
+    assert "2 problems in the data" in said
+    assert f"{root / 'images/im_1.png'}: " in said
+    assert f"{root / 'images/im_3.png'}: has no mask" in said
+    assert "no problem found" not in said
+
+
+def test_the_split_is_checked_too(run_command, write_images, capsys):
+    root = write_images(Path("mine"))
+    Path("s.json").write_text(json.dumps({"train": ["im_0"], "val": ["im_9"]}))
+    assert run_command("data", "check", "dataset=folder", f"dataset.root={root}", "split.file=s.json") == 2
+    assert "im_9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("layout", "named"),
+    [("folder", "foreground"), ("challenge", "cell"), ("kaggle_3m", "lesion")],
+)
+def test_the_demo_on_disk_is_sound(run_command, capsys, monkeypatch, layout, named):
+    from unet_train.data import demo
+
+    write = demo.write_demo
+    monkeypatch.setattr(
+        demo, "write_demo", lambda *args, **keys: write(*args, **keys, images=7, size=(128, 128))
+    )
+    folder = "demo, drawn (1)"
+    assert run_command("data", "demo", f"output={folder}", f"layout={layout}", "seed=3") == 0
+    advice = shlex.split(capsys.readouterr().out.partition("try: ")[2])
+    assert advice[0] == "unet-data"
+    assert advice[-1] == f"dataset.root={folder}"
+    assert run_command("data", *advice[1:]) == 0
+    assert named in capsys.readouterr().out
+    # A folder with something in it is never written to.
+    assert run_command("data", "demo", f"output={folder}", f"layout={layout}") == 2
+    assert "there is something already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], ["check, fetch or demo"]),
+        (["chekc"], ["chekc", "did you mean check?"]),
+        (["check"], ["dataset.root"]),
+        (["check", "dataset=folder", "dataset.root=nowhere"], ["dataset.root=nowhere"]),
+        (["check", "dataset.rot=x"], ["dataset.rot", "did you mean dataset.root?"]),
+        (["check", "trainer.epochs=3"], ["trainer.epochs"]),
+        (["fetch"], ["phc_u373, dic_hela or brain_mri"]),
+        (["fetch", "phc_u737"], ["phc_u737", "phc_u373"]),
+        (["fetch", "phc_u373", "rot=x"], ["rot=x", "did you mean root?"]),
+        (["fetch", "brain_mri"], ["kaggle.com", "dataset.root"]),
+        (["demo"], ["output"]),
+        (["demo", "output=x", "layout=foldr"], ["layout=foldr", "folder, challenge, kaggle_3m"]),
+        (["demo", "output=x", "seed=one"], ["seed=one"]),
+        (["demo", "output=a_file"], ["output=a_file"]),
+        (["check", "-m", "dataset=folder"], ["sweeps are for unet-train"]),
+        (["check", "--fast"], ["--fast"]),
+    ],
+)
+def test_mistakes_are_one_line(run_command, capsys, words, says):
+    Path("a_file").touch()
+    assert run_command("data", *words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for part in says:
+        assert part in error
+
+
+def test_fetch_goes_to_the_base_folder(run_command, monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(fetching, "fetch", lambda name, root, **keys: asked.append((name, root)) or "fetched")
+    assert run_command("data", "fetch", "phc_u373") == 0
+    monkeypatch.setenv("UNET_TRAIN_DATA", str(tmp_path / "base"))
+    assert run_command("data", "fetch", "dic_hela") == 0
+    assert run_command("data", "fetch", "dic_hela", "root=other (1)") == 0
+    assert asked == [
+        ("phc_u373", Path("data/phc_u373")),
+        ("dic_hela", tmp_path / "base" / "dic_hela"),
+        ("dic_hela", Path("other (1)")),
+    ]
+    assert capsys.readouterr().out == "fetched\n" * 3

@@ -1,0 +1,151 @@
+"""Runs on a user's own folders, from the first word typed to the last file written."""
+
+import csv
+import json
+import shutil
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from unet_train.config.compose import compose_command
+from unet_train.config.schema import COMMANDS
+from unet_train.data.images import read_image, read_labels
+from unet_train.errors import UserError
+from unet_train.training.run_folder import claim
+
+
+@pytest.fixture(autouse=True)
+def _here(own_folder):
+    pass
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_and_version_exit_0(run_command, capsys, name):
+    assert run_command(name, "--help") == 0
+    assert f"unet-{name}" in capsys.readouterr().out
+    assert run_command(name, "--version") == 0
+    assert run_command(name, "dataset=folder", "-h") == 0
+
+
+def test_every_command_has_its_console_script(repository):
+    scripts = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["scripts"]
+    assert sorted(scripts) == sorted(f"unet-{name}" for name in COMMANDS)
+    for target in scripts.values():
+        module, _, function = target.partition(":")
+        assert callable(getattr(import_module(module), function))
+
+
+def test_train_val_and_test_folders(write_images, run_command, short):
+    for part, count in (("train", 3), ("val", 2), ("test", 2)):
+        write_images(Path("mine") / part, count)
+    words = ["dataset=folder", "dataset.root=mine", "dataset.classes=[ground,cell]"]
+    assert run_command("train", *short, *words) == 0
+    (run,) = Path("runs/folder").iterdir()
+    split = json.loads((run / "split.json").read_text())
+    assert [len(split[part]) for part in ("train", "val", "test")] == [3, 2, 2]
+    assert all(key.startswith("test/") for key in split["test"])
+    assert run_command("eval", f"ckpt={run}", "overlays=1") == 0
+    metrics = json.loads((run / "eval/folder-test/metrics.json").read_text())
+    assert (metrics["part"], metrics["n_images"], metrics["n_empty"]) == ("test", 2, 0)
+    assert {"iou/ground", "iou/cell", "iou/mean", "dice/cell", "dice/mean", "accuracy"} <= metrics.keys()
+    with open(run / "eval/folder-test/per_image.csv", newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == ["test/im_0", "test/im_1"]
+    assert (run / "eval/folder-test/confusion_matrix.png").is_file()
+    assert list((run / "eval/folder-test/overlays").glob("best_1_*.png"))
+    assert list((run / "eval/folder-test/overlays").glob("worst_1_*.png"))
+
+
+ODD = ["größe.tif", "image (1).tif", "it's.tif", "a,b.tif", "x=1 & [y].tif", "100 %.png"]
+
+
+def test_file_names_are_taken_as_typed(write_images, run_command, short, monkeypatch, tmp_path):
+    """Hydra's grammar would refuse or split most of these names."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_images(tmp_path / "a&b, it's größe (1)", names=ODD)
+    keys = [Path(name).stem for name in ODD]
+    Path("split, (1).json").write_text(json.dumps({"train": keys[:3], "val": keys[3:4], "test": keys[4:]}))
+    root = "dataset.root=~/a&b, it's größe (1)"
+    words = ["dataset=folder", root, "split.file=split, (1).json", "hydra.run.dir=x=1"]
+    assert run_command("train", *short, *words) == 0
+    assert json.loads(Path("x=1/split.json").read_text())["test"] == sorted(keys[4:])
+    assert run_command("train", "resume=x=1", "trainer.epochs=2") == 0
+    assert (
+        run_command("train", *short, "weights=file", "weights.path=x=1/best.pt", "dataset=folder", root) == 0
+    )
+
+    assert run_command("eval", "ckpt=x=1/best.pt", "part=all", "output=out [1], it's") == 0
+    assert json.loads(Path("out [1], it's/metrics.json").read_text())["n_images"] == len(ODD)
+
+    assert run_command("predict", "ckpt=x=1", "input=~/a&b, it's größe (1)/images", "output=all") == 0
+    assert sorted(p.stem for p in Path("all/masks").iterdir()) == sorted(keys)
+    images = Path("~/a&b, it's größe (1)/images")
+    for name in ODD:
+        assert run_command("predict", "ckpt=x=1/best.pt", f"input={images / name}", "output=one by one") == 0
+        stem = Path(name).stem
+        found = read_labels(f"one by one/classes/{stem}.tif")
+        assert (found == read_labels(f"all/classes/{stem}.tif")).all()
+        assert read_image(f"one by one/masks/{stem}.png").shape[:2] == (48, 64)
+        assert Path(f"one by one/overlays/{stem}.png").is_file()
+
+
+def test_an_existing_path_wins_over_a_pattern(write_images, run_command, short):
+    root = write_images(Path("mine"))
+    words = ["dataset=folder", f"dataset.root={root}", "hydra.run.dir=run"]
+    assert run_command("train", *short, *words) == 0
+    shutil.copy(root / "images/im_0.png", "a[01].png")
+    shutil.copy(root / "images/im_1.png", "a0.png")
+    assert run_command("predict", "ckpt=run", "input=a[01].png", "output=one") == 0
+    assert [p.name for p in Path("one/masks").iterdir()] == ["a[01].png"]
+    assert run_command("predict", "ckpt=run", "input=a[0]*.png", "output=two") == 0
+    assert [p.name for p in Path("two/masks").iterdir()] == ["a0.png"]
+
+
+def test_the_base_folder_of_all_data_sets(write_images, run_command, monkeypatch, tmp_path, capsys):
+    """$UNET_TRAIN_DATA/<name>, else data/<name>; dataset.root before both."""
+    write_images(tmp_path / "all of it" / "mine", 4)
+    write_images(tmp_path / "data" / "mine", 3)
+    words = ["dataset=folder", "dataset.name=mine"]
+    assert run_command("data", "check", *words, "dataset.root=null") == 0
+    assert "images    3" in capsys.readouterr().out
+    monkeypatch.setenv("UNET_TRAIN_DATA", str(tmp_path / "all of it"))
+    assert run_command("data", "check", *words, "dataset.root=null") == 0
+    assert "images    4" in capsys.readouterr().out
+    assert run_command("data", "check", *words, "dataset.root=data/mine") == 0
+    assert "images    3" in capsys.readouterr().out
+    assert run_command("data", "check", "dataset=phc_u373") == 2
+    assert str(tmp_path / "all of it" / "phc_u373") in capsys.readouterr().err
+
+
+def test_keys_of_ones_own_need_no_plus(write_images, run_command, short):
+    """Hydra takes a key that the YAML does not hold only with + before it."""
+    root = write_images(Path("mine"))
+    words = ["dataset=folder", f"dataset.root={root}", "hydra.run.dir=run"]
+    target = ["dataset.target=foreground_border", "dataset.target_params.width=2"]
+    values = ["dataset.values={255: 0, 0: 1}", "dataset.classes=[in, out]", r"dataset.group_regex=^(im_\d)"]
+    assert run_command("train", *short, *words, *target, *values) == 0
+    import torch
+
+    data = torch.load("run/best.pt", weights_only=True)["data"]
+    assert data["target_params"] == {"width": 2}
+    assert tuple(data["classes"]) == ("in", "out")
+
+
+def test_two_runs_of_one_second_do_not_collide(tmp_path):
+    folders = [compose_command("train", ["experiment=smoke"]).run_folder for _ in range(5)]
+    assert len(set(folders)) == 5
+
+    def take(_):
+        try:
+            claim(tmp_path / "run", "seed: 1")
+        except UserError as error:
+            return str(error)
+        return "taken"
+
+    with ThreadPoolExecutor(8) as pool:
+        said = sorted(pool.map(take, range(8)), reverse=True)
+    assert said[0] == "taken"
+    assert all("holds a run already" in message for message in said[1:])
