@@ -376,3 +376,13 @@ def test_a_loss_that_is_not_finite_is_said_with_what_to_do(tmp_path, run_command
     words = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_grad_norm=null", "model.norm=none"]
     assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert "optimizer.lr" in capsys.readouterr().err
+
+
+def test_a_run_whose_reader_goes_away_goes_on_in_silence(tmp_path):
+    command = [sys.executable, "-m", "unet_train.commands.train", *TINY, f"hydra.run.dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert process.stderr.read() == ""
+    assert len(rows(tmp_path / "run")) == 2
