@@ -79,7 +79,8 @@ def test_the_wheel_holds_all_code_and_yaml_and_nothing_else(built, repository):
 
 def test_the_sdist_holds_what_it_takes_to_build_and_test(built, repository):
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     configs = {p.relative_to(repository).as_posix() for p in yaml_files(repository)}
     assert configs | {"pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/conftest.py"} <= names
 
