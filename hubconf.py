@@ -47,8 +47,9 @@ def unet(
     Returns
     -------
     torch.nn.Module
-        N×C×H×W float, *already normalised* (channels pre-contrast, FLAIR, post-contrast; z-scores over the
-        patient's volume, see ``unet_train.data.normalisation.volume_statistics``) → N×K×H×W in [0, 1].
+        N×C×H×W float, *already normalised* (channels pre-contrast, FLAIR, post-contrast; cut to the brain
+        and z-scored over the patient's volume, see ``unet_train.data.normalisation.volume_statistics`` with
+        ``mode="brain"``) → N×K×H×W in [0, 1].
 
     Raises
     ------

@@ -39,9 +39,8 @@ def slices() -> list[np.ndarray]:
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_probabilities_come_back_to_native_size_and_place(scale):
     volume = slices()
-    statistics = volume_statistics(volume, "brain")
     model = predictor(scale=scale)
-    prediction = model.predict(volume[1], statistics)
+    _, prediction, _, last = model.predict_volume(volume)
     assert model.model.saw.shape == (1, 1, 256 * scale, 256 * scale)
     assert prediction.outputs.shape == (2, 60, 44)
     np.testing.assert_allclose(prediction.outputs.sum(0), 1, atol=1e-5)
@@ -53,7 +52,10 @@ def test_probabilities_come_back_to_native_size_and_place(scale):
     outside[8:52, 10:40] = False
     assert (prediction.outputs[0][outside] == 1).all()
     # The last slice is predicted too, but what lies outside of the patient's box is background.
-    assert not model.predict(volume[3], statistics).classes.any()
+    assert (last.outputs[0][outside] == 1).all()
+    statistics = volume_statistics(volume, "brain")
+    np.testing.assert_array_equal(last.outputs, predictor(scale=scale).predict(volume[3], statistics).outputs)
+    assert not last.classes.any()
 
 
 def test_a_slice_without_brain_is_background_without_asking_the_net():

@@ -177,15 +177,11 @@ def find_window(images: Sequence[np.ndarray], side: int = SIDE) -> tuple[Window,
     height, width = images[0].shape[:2]
     highest = max(float(image.max()) for image in images)
     threshold = THRESHOLD * highest
-    filled = [((image >= threshold) & (image > 0)).any(2) for image in images]
+    filled = np.stack([((image >= threshold) & (image > 0)).any(-1) for image in images])
     spans = []
-    for found in (
-        [bool(mask.any()) for mask in filled],
-        np.any([mask.any(1) for mask in filled], axis=0),
-        np.any([mask.any(0) for mask in filled], axis=0),
-    ):
-        places = np.flatnonzero(found)
-        spans.append((int(places[0]), int(places[-1]) + 1) if len(places) else (0, len(found)))
+    for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+        places = np.flatnonzero(filled.any(axis=others))
+        spans.append((int(places[0]), int(places[-1]) + 1) if len(places) else (0, filled.shape[axis]))
     window = Window(
         shape=(height, width),
         rows=spans[1],

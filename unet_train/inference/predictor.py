@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from unet_train.data.images import image_size, read_image, scale_pixels
-from unet_train.data.normalisation import Statistics, own_statistics, rescale
+from unet_train.data.normalisation import (
+    VOLUME_MODES,
+    Statistics,
+    own_statistics,
+    rescale,
+    volume_statistics,
+)
 from unet_train.data.targets import Target, get_target
 from unet_train.data.volumes import background
 from unet_train.errors import UserError
@@ -247,6 +253,36 @@ class Predictor:
         ValueError
             If it is no image.
         """
+        return self.decode(self.outputs(self._pixels(image), statistics))
+
+    def predict_volume(self, slices: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predict all slices of a volume.
+
+        Parameters
+        ----------
+        slices : sequence of ndarray
+            In their order, all of them: a model that was normalised per volume takes its measure from them
+            together. Each as in `predict`.
+
+        Returns
+        -------
+        list of Prediction
+            One per slice, at its size.
+
+        Raises
+        ------
+        UserError
+            See `predict`.
+        ValueError
+            Slices of different kinds, where they are normalised together; see `volume_statistics`.
+        """
+        images = [self._pixels(image) for image in slices]
+        mode = self.data.normalisation
+        statistics = volume_statistics(images, mode) if mode in VOLUME_MODES else None
+        return [self.decode(self.outputs(image, statistics)) for image in images]
+
+    def _pixels(self, image: np.ndarray) -> np.ndarray:
+        """An image as `outputs` takes it."""
         image = np.asarray(image)
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or image.size == 0:
@@ -254,7 +290,7 @@ class Predictor:
         if image.dtype not in (np.uint8, np.float32):
             image = scale_pixels(image, self.data.intensity_range)
         self.check_channels(image, "image")
-        return self.decode(self.outputs(image, statistics))
+        return image
 
     def objects(self, prediction: Prediction) -> np.ndarray:
         """Instance ids, H×W int32, 0 for background, by the object rule."""

@@ -95,8 +95,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
-    metrics = evaluation.scores() | per_patient
-    metrics |= {
+    scores: dict[str, Any] = evaluation.scores() | per_patient
+    metrics = scores | {
         "n_images": len(evaluation.images),
         "n_empty": sum(image.empty for image in evaluation.images),
         "part": part,
