@@ -30,8 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, read_image
-from unet_train.data.layouts.common import existing_root, read_sized_labels
+from unet_train.data.layouts.common import FilesSource, read_sized_labels
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 
@@ -49,7 +48,7 @@ _KINDS = {
 }
 
 
-class ChallengeSource:
+class ChallengeSource(FilesSource):
     """A data set in the challenge's layout.
 
     Parameters
@@ -104,54 +103,28 @@ class ChallengeSource:
             )
         if margin < 0 or marker_radius < 1:
             raise UserError("dataset.margin must be at least 0 and dataset.marker_radius at least 1")
-        self.name = name
-        self.notes: list[str] = []
+        super().__init__(
+            root,
+            f"fetch it with `unet-data fetch {name}`, or set dataset.root to the folder of 01, 01_GT, …",
+            name=name,
+            intensity_range=intensity_range,
+            channels=channels,
+        )
         self._classes = tuple(classes)
         self._labels = labels
         self._margin = int(margin)
         self._radius = int(marker_radius)
-        self._range = intensity_range
-        self._declared_channels = channels
-        self._channels = channels
         self._left_out = {_frame_id(text, "dataset.leave_out") for text in leave_out}
         self._boxes = {
             _frame_id(text, "dataset.ignore_boxes"): _checked_boxes(text, boxes)
             for text, boxes in (ignore_boxes or {}).items()
         }
-        self._problems: list[tuple[str, str]] = []
-        self._root = existing_root(
-            root, f"fetch it with `unet-data fetch {name}`, or set dataset.root to the folder of 01, 01_GT, …"
-        )
         self._records = self._list()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, background first."""
-        return self._classes
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels, read from the first frame unless declared."""
-        if self._channels is None:
-            self._channels = image_size(self._records[0].image)[2]
-        return self._channels
 
     @property
     def margin(self) -> int:
         """Width in pixels of the border without annotation."""
         return self._margin
-
-    def records(self) -> list[Record]:
-        """All frames of all sequences, by sequence and number; key ``01/002``, group ``01``, order 2."""
-        return list(self._records)
-
-    def layout_problems(self) -> list[tuple[str, str]]:
-        """What is wrong with the files' names: (path, what) of labels without image, numbers taken twice."""
-        return list(self._problems)
-
-    def read_image(self, record: Record) -> np.ndarray:
-        """H×W×C, uint8 or float32 in [0, 1]."""
-        return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels of one frame at native size.

@@ -1,4 +1,4 @@
-"""What the layouts on disk share: a root that must exist, and labels that must have their image's size."""
+"""What the layouts on disk share: a root that must exist, records, channels, labels of their image's size."""
 
 from __future__ import annotations
 
@@ -6,8 +6,73 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, read_labels
+from unet_train.data.images import image_size, read_image, read_labels
+from unet_train.data.records import Record
 from unet_train.errors import UserError
+
+
+class FilesSource:
+    """The part of `unet_train.data.records.Source` that is the same for all layouts on disk.
+
+    A layout sets `_classes` and `_records` and, as it goes through the names, fills `_problems`.
+
+    Parameters
+    ----------
+    root, remedy
+        See `existing_root`.
+    name : str
+        Name of the data set, for messages.
+    intensity_range, channels
+        As in `read_image`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        remedy: str,
+        *,
+        name: str,
+        intensity_range: tuple[float, float] | None,
+        channels: int | None,
+    ) -> None:
+        self.name = name
+        self.notes: list[str] = []
+        self._range = intensity_range
+        self._declared_channels = channels
+        self._channels = channels
+        self._classes: tuple[str, ...] = ()
+        self._records: list[Record] = []
+        self._problems: list[tuple[str, str]] = []
+        self._root = existing_root(root, remedy)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, background first; the index is the class id."""
+        return self._classes
+
+    @property
+    def channels(self) -> int:
+        """Number of image channels: declared, or the first image's."""
+        if self._channels is None:
+            self._channels = image_size(self._records[0].image)[2]
+        return self._channels
+
+    @property
+    def margin(self) -> int:
+        """0: the whole image is annotated."""
+        return 0
+
+    def records(self) -> list[Record]:
+        """All records, in a fixed order."""
+        return list(self._records)
+
+    def layout_problems(self) -> list[tuple[str, str]]:
+        """(path, what) of what is wrong with the files' names: missing partners, numbers taken twice."""
+        return list(self._problems)
+
+    def read_image(self, record: Record) -> np.ndarray:
+        """H×W×C, uint8 or float32 in [0, 1]."""
+        return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
 
 
 def existing_root(root: str | Path, remedy: str) -> Path:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, list_images, read_image, read_labels
-from unet_train.data.layouts.common import existing_root, read_sized_labels
+from unet_train.data.images import list_images, read_labels
+from unet_train.data.layouts.common import FilesSource, read_sized_labels
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 
@@ -30,7 +30,7 @@ _SAMPLED_MASKS = 256
 _SAMPLED_PIXELS = 100_000_000  # about a second of reading
 
 
-class FolderSource:
+class FolderSource(FilesSource):
     """Images with one mask each.
 
     Parameters
@@ -89,51 +89,22 @@ class FolderSource:
             raise UserError(
                 "dataset.suffix: images and masks in one folder need a suffix that tells masks apart"
             )
-        self.name = name
-        self.notes: list[str] = []
+        super().__init__(
+            root,
+            f"set dataset.root to the folder that holds {images}/ and {masks}/",
+            name=name,
+            intensity_range=intensity_range,
+            channels=channels,
+        )
         self._images, self._masks, self._suffix = images, masks, suffix
-        self._range = intensity_range
-        self._declared_channels = channels
-        self._channels = channels
         self._ignore = ignore_value
-        self._problems: list[tuple[str, str]] = []
-        self._root = existing_root(root, f"set dataset.root to the folder that holds {images}/ and {masks}/")
         self._records = _with_groups(self._list(), self._groups(group_regex, group_csv))
         self._values, self._classes = self._find_values(classes, values)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; the index is the class id."""
-        return self._classes
 
     @property
     def values(self) -> dict[int, int]:
         """Pixel value → class id, as declared or discovered."""
         return dict(self._values)
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels: declared, or the first image's."""
-        if self._channels is None:
-            self._channels = image_size(self._records[0].image)[2]
-        return self._channels
-
-    @property
-    def margin(self) -> int:
-        """0: the whole image is annotated."""
-        return 0
-
-    def records(self) -> list[Record]:
-        """All pairs in natural order of their keys; the key is the relative path without its ending."""
-        return list(self._records)
-
-    def layout_problems(self) -> list[tuple[str, str]]:
-        """(path, what) of every image without a mask and every mask without an image."""
-        return list(self._problems)
-
-    def read_image(self, record: Record) -> np.ndarray:
-        """H×W×C, uint8 or float32 in [0, 1]."""
-        return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Class map of one image; there is one truth, for training and scoring.

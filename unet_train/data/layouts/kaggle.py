@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, read_image
-from unet_train.data.layouts.common import existing_root, read_sized_labels
+from unet_train.data.layouts.common import FilesSource, read_sized_labels
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
 
@@ -23,7 +22,7 @@ _SLICE = re.compile(r"(.+)_(\d+)(_mask)?\.tiff?", re.IGNORECASE)
 PAGE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
 
 
-class KaggleSource:
+class KaggleSource(FilesSource):
     """Slices of patients with a binary mask each.
 
     Parameters
@@ -57,46 +56,15 @@ class KaggleSource:
     ) -> None:
         if len(classes) != 2:
             raise UserError(f"dataset.classes: {len(classes)} names; masks of 0 and 255 have two classes")
-        self.name = name
-        self.notes: list[str] = []
-        self._classes = tuple(classes)
-        self._range = intensity_range
-        self._declared_channels = channels
-        self._channels = channels
-        self._problems: list[tuple[str, str]] = []
-        self._root = existing_root(
-            root, f"get the set from {PAGE} and set dataset.root to its kaggle_3m folder"
+        super().__init__(
+            root,
+            f"get the set from {PAGE} and set dataset.root to its kaggle_3m folder",
+            name=name,
+            intensity_range=intensity_range,
+            channels=channels,
         )
+        self._classes = tuple(classes)
         self._records = self._list()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, background first."""
-        return self._classes
-
-    @property
-    def channels(self) -> int:
-        """Number of image channels, read from the first slice unless declared."""
-        if self._channels is None:
-            self._channels = image_size(self._records[0].image)[2]
-        return self._channels
-
-    @property
-    def margin(self) -> int:
-        """0: the whole slice is annotated."""
-        return 0
-
-    def records(self) -> list[Record]:
-        """All slices by patient and number; key ``<patient>/<n>``, group the patient, order n."""
-        return list(self._records)
-
-    def layout_problems(self) -> list[tuple[str, str]]:
-        """(path, what) of slices without a mask, masks without a slice, numbers taken twice."""
-        return list(self._problems)
-
-    def read_image(self, record: Record) -> np.ndarray:
-        """H×W×C, uint8 or float32 in [0, 1]."""
-        return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Class map of one slice: 1 where the mask is 255 (or 1).
