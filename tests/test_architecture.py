@@ -60,7 +60,7 @@ LIGHT = (
 )
 HEAVY = ["torch", "torchvision", "albumentations", "skimage", "matplotlib", "timm"]
 
-COMMANDS = ["train", "eval", "predict", "data"]
+COMMANDS = ["train", "eval", "predict", "export", "data"]
 
 
 def parse(path):

@@ -179,7 +179,7 @@ def test_a_config_error_takes_under_a_second_and_does_not_import_torch():
     assert time.monotonic() - started < 30  # a second on a free machine; this one may be shared
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "predict", "data"])
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "data"])
 def test_help_names_every_group_and_key_without_torch(command):
     code = (
         "import sys\n"

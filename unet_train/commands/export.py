@@ -1,8 +1,17 @@
-"""`unet-export`: a trained model in a format that others run."""
+"""`unet-export`: a trained model as a file that other programs run."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 from unet_train.commands import shell
+from unet_train.config.compose import compose_command
+from unet_train.config.early import check_output, check_own_encoder, find_checkpoint
+from unet_train.config.schema import ExportConfig
+from unet_train.errors import UserError
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 def main() -> None:
@@ -12,7 +21,22 @@ def main() -> None:
 
 def export(arguments: shell.Arguments) -> int:
     """Compose, check, export; the exit code."""
-    raise NotImplementedError
+    shell.refuse_sweeps(arguments, "export")
+    config: ExportConfig = compose_command("export", arguments.overrides, arguments.config_dir).config
+    find_checkpoint(config.ckpt)
+    check_output(config.output)
+    check_own_encoder(config.encoder)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if config.format == "onnx" and missing:
+        raise UserError(f"format=onnx needs {', '.join(missing)}: pip install 'unet-train[export]'")
+    from unet_train.runs.export import WrongFile, export_run
+
+    try:
+        export_run(config)
+    except WrongFile as error:
+        print(f"unet-export: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ INTRO = {
   unet-predict ckpt=[a.pt,b.pt] input='new_images/*.tif' output=masks
   unet-predict weights=brain_mri input=patients output=masks
   unet-predict ckpt=runs/dic_hela/… input=data/dic_hela/02 output=02_RES format=ctc""",
+    "export": """Write a trained model as a file that other programs run, with a card that describes it.
+
+  unet-export ckpt=runs/demo/…/best.pt output=exported                       ONNX
+  unet-export ckpt=runs/demo/… format=torch_export output=exported
+  unet-export ckpt=runs/demo/… format=safetensors output=exported            weights alone""",
     "data": """Look after data sets.
 
   unet-data check dataset=folder dataset.root=my_images     read every file, list every problem

@@ -354,6 +354,20 @@ class PredictConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Everything `unet-export` is told."""
+
+    ckpt: str = key("checkpoint to export, runs/…/best.pt, or a run folder")
+    format: str = key("what is written", choices=("onnx", "torch_export", "safetensors"))
+    output: str = key("folder for model.onnx, model.pt2 or model.safetensors, and model_card.md")
+    pixels: str = key(
+        "type of the pixels that go in; auto: uint8, or float32 where the data need it",
+        choices=("auto", "uint8", "uint16", "float32"),
+    )
+    encoder: Any = key("only for a model with an encoder of one's own (_target_): the same override again")
+
+
+@dataclass
 class DataConfig:
     """Everything `unet-data check` is told."""
 
@@ -365,6 +379,7 @@ COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "data": DataConfig,
 }
 

@@ -7,8 +7,8 @@ import numpy as np
 
 
 def working_size(shape: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width at the working resolution, at least one pixel each."""
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    """Height and width at the working resolution, at least one pixel each; halves are rounded up."""
+    return max(1, int(shape[0] * scale + 0.5)), max(1, int(shape[1] * scale + 0.5))
 
 
 def resample_image(image: np.ndarray, scale: float) -> np.ndarray:

@@ -54,6 +54,10 @@ class ForegroundTarget:
         target[touching(instances, self._half(scale)) & (classes != IGNORE)] = 0
         return target
 
+    def closing_reach(self, scale: float = 1.0) -> int:
+        """How many native pixels the way back reaches to either side to close a gap."""
+        return int(np.ceil(self._half(scale) / scale))
+
     def class_probabilities(self, probabilities: np.ndarray, scale: float = 1.0) -> np.ndarray:
         """Close the gaps again: a grey-scale closing of every foreground class over the gap's width.
 
@@ -69,7 +73,7 @@ class ForegroundTarget:
         ndarray
             K×H×W float32, sums to one over the classes.
         """
-        reach = int(np.ceil(self._half(scale) / scale))
+        reach = self.closing_reach(scale)
         element = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
         closed = np.empty(probabilities.shape, np.float32)
         for k in range(1, len(probabilities)):

@@ -1,0 +1,241 @@
+"""The card that lies beside an exported model: what it is, on what it was trained, how it is called."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unet_train import __version__
+from unet_train.data.normalisation import HIGH_PERCENTILE, LOW_PERCENTILE
+from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget
+from unet_train.inference.graph import GREATEST, PredictionGraph
+from unet_train.inference.predictor import DataDescription, Predictor
+
+CHALLENGE = (
+    "Cell Tracking Challenge (celltrackingchallenge.net). Its terms: cite the challenge; scientific use outside "
+    "it needs the consent of the data's providers, commercial use explicit permission."
+)
+LICENCES = {
+    "demo": "None: the images are drawn by unet-train.",
+    "phc_u373": f"PhC-C2DH-U373, provided by S. Kumar, University of California, Berkeley, to the {CHALLENGE}",
+    "dic_hela": f"DIC-C2DH-HeLa, provided by G. van Cappellen, Erasmus Medical Center, to the {CHALLENGE}",
+    "brain_mri": "LGG segmentation (Kaggle, mateuszbuda/lgg-mri-segmentation): CC BY-NC-SA 4.0; the images belong to "
+    "TCGA-LGG of The Cancer Imaging Archive, whose data usage policy applies. Not for clinical use.",
+}
+"""By the data set's name. What a model learnt from data may be bound by the data's terms."""
+
+UNKNOWN_LICENCE = (
+    "Not known to unet-train: the owner of the images says it. Fill this in before passing the model on."
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written and how it was checked."""
+
+    format: str
+    file: str
+    graph: PredictionGraph
+    predictor: Predictor
+    differences: dict[str, float]
+    own_images: bool
+
+
+def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) -> str:
+    """The card, in Markdown."""
+    data, graph = exported.predictor.data, exported.graph
+    spec = content["model"]
+    encoder = " ".join(f"{k}={v}" for k, v in spec["encoder"].items() if v is not None)
+    count = sum(p.numel() for p in graph.model.parameters())
+    lines = [
+        f"# U-Net for {data.name}: {', '.join(data.classes[1:])}",
+        "",
+        f"`{exported.file}`, exported by unet-train {__version__} from `{checkpoint.name}` of the run "
+        f"`{checkpoint.resolve().parent.name}`.",
+        "",
+        "## Model",
+        "",
+        f"A U-Net, encoder {encoder}, {count:,} parameters, {spec['head']} head, trained for "
+        f"{content.get('epoch', '?')} epochs ({content.get('step', '?')} steps), started from "
+        f"{_started_from(content)} weights.",
+        "",
+        *_inputs(exported, data),
+        "## Classes",
+        "",
+        *[f"{index}. {name}" for index, name in enumerate(data.classes)],
+        "",
+        *_target(exported),
+        "## Preprocessing",
+        "",
+        *_preprocessing(exported, data),
+        "",
+        "## Data",
+        "",
+        f"{data.name}: {_parts(content)}. Image channels: {data.channels}.",
+        "",
+        f"Licence of the data: {LICENCES.get(data.name, UNKNOWN_LICENCE)}",
+        "",
+        "## Scores",
+        "",
+        *_scores(content, checkpoint),
+        "",
+        "## Check",
+        "",
+        f"The file was run again after writing, on {'images of the run' if exported.own_images else 'drawn images'} "
+        "and on a batch of an odd size. Greatest difference of a probability to PyTorch:",
+        "",
+        *[f"- {name}: {difference:.1e}" for name, difference in exported.differences.items()],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _started_from(content: dict[str, Any]) -> str:
+    weights = (content.get("config") or {}).get("weights") or {}
+    return str(weights.get("kind", "unknown"))
+
+
+def _parts(content: dict[str, Any]) -> str:
+    split = content.get("split") or {}
+    counts = [f"{len(split[part])} {part}" for part in ("train", "val", "test") if split.get(part)]
+    return ", ".join(counts) + " images" if counts else "split unknown"
+
+
+def _inputs(exported: Exported, data: DataDescription) -> list[str]:
+    """Inputs, outputs and a call that works as it stands."""
+    graph, file = exported.graph, exported.file
+    if exported.format == "safetensors":
+        return [
+            f"The weights alone, under unet-train's names: `unet-train weights=file weights.path={file}`, or",
+            "`safetensors.torch.load_file`; the description of the model is in the file's metadata (`unet_train`).",
+            "",
+        ]
+    volume = graph.per_volume
+    rows = [
+        "| | name | type | shape |",
+        "| --- | --- | --- | --- |",
+        f"| input | `image` | {graph.pixels} | batch × {data.channels} × height × width |",
+    ]
+    if volume:
+        rows += [f"| input | `{name}` | float32 | batch × {data.channels} |" for name in ("mean", "std")]
+    rows.append(f"| output | `probabilities` | float32 | batch × {len(data.classes)} × height × width |")
+    if graph.has_outputs:
+        outputs = len(graph.spec.outputs)
+        rows.append(f"| output | `outputs` | float32 | batch × {outputs} × height × width |")
+    more = ", mean, std" if volume else ""
+    if exported.format == "onnx":
+        feed = '"image": image' + (', "mean": mean, "std": std' if volume else "")
+        call = [
+            "import onnxruntime",
+            f'session = onnxruntime.InferenceSession("{file}")',
+            f'classes = session.run(["probabilities"], {{{feed}}})[0].argmax(1)',
+        ]
+    else:
+        call = [
+            "import torch",
+            f'model = torch.export.load("{file}").module(check_guards=False)',
+            f"classes = model(image{more})[0].argmax(1)",
+        ]
+    tail = "Any batch, height and width: images are padded inside to what the network needs, and cut again."
+    if exported.format == "torch_export":
+        tail += " Without `check_guards=False` torch lets only some sizes pass."
+    return [*rows, "", "```python", *call, "```", "", tail, ""]
+
+
+def _target(exported: Exported) -> list[str]:
+    graph = exported.graph
+    if not graph.has_outputs:
+        return []
+    outputs: list[str] = list(graph.spec.outputs)
+    way = "mapped back to the classes"
+    if isinstance(graph.target, ForegroundBorderTarget):
+        way = f"{outputs[1]} and {outputs[2]} together are the foreground"
+    elif isinstance(graph.target, ForegroundTarget):
+        way = "gaps between touching objects, which the network draws as background, are closed again"
+    return [
+        f"The network learnt the target `{exported.predictor.data.target}` with the outputs {', '.join(outputs)}; in "
+        f"the classes {way}.",
+        "",
+        *_objects(exported),
+    ]
+
+
+def _objects(exported: Exported) -> list[str]:
+    rule = exported.predictor.object_rule
+    if rule is None:
+        return []
+    return [
+        "Single objects are cut out of these outputs (unet-train: `inference.objects.objects_from_maps`) with "
+        f"`{json.dumps(rule.to_dict())}`.",
+        "",
+    ]
+
+
+def _preprocessing(exported: Exported, data: DataDescription) -> list[str]:
+    graph = exported.graph
+    inside = exported.format != "safetensors"
+    if graph.per_volume:
+        cut = (
+            "set voxels below a tenth of the volume's maximum to 0, cut it to the box of what is left, pad it to a "
+            "square and resize it to 256² (first and last slice left out), then "
+            if data.normalisation == "brain"
+            else ""
+        )
+        return [
+            f"To be done before: over the whole volume, all slices and channels, {cut}clip to the percentiles "
+            f"{LOW_PERCENTILE:g} and {HIGH_PERCENTILE:g} and stretch to [0, 1]; `mean` and `std` are those of every "
+            "channel over that volume (unet-train: `data.normalisation.volume_statistics`, `rescale`). The z-score "
+            + ("is in the graph." if inside else "follows."),
+        ]
+    if data.intensity_range is not None:
+        low, high = data.intensity_range
+        unit = f"pixel values from {low:g} to {high:g} become 0 to 1, the rest is clipped"
+    elif graph.pixels == "float32":
+        unit = "pixels are from 0 to 1 (16-bit files: divided by 65535)"
+    else:
+        unit = f"pixels are divided by {GREATEST[graph.pixels]:g}"
+    score = {
+        "image": "every channel of an image is standardised by its own mean and standard deviation",
+        "fixed": f"channels are standardised by mean {_numbers(graph.model.normalisation.mean)} and standard "
+        f"deviation {_numbers(graph.model.normalisation.std)}",
+    }[data.normalisation]
+    scale = f"; the network works at {data.scale:g} of the image's resolution" if data.scale != 1 else ""
+    where = "All of it is in the graph, raw pixels go in" if inside else "To be done before"
+    return [f"{where}: {unit}; {score}{scale}."]
+
+
+def _numbers(values: Any) -> str:
+    return ", ".join(f"{float(v):.4g}" for v in values)
+
+
+def _scores(content: dict[str, Any], checkpoint: Path) -> list[str]:
+    """Validation scores of the checkpoint, and those of evaluations that lie in its run folder."""
+    lines = []
+    validation = _table(content.get("metrics") or {})
+    if validation:
+        lines += ["Validation part, which chose the weights:", "", *validation]
+    for file in sorted(checkpoint.parent.glob("eval/*/metrics.json")):
+        try:
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if metrics.get("epoch") == content.get("epoch"):
+            title = f"{metrics.get('dataset')}, {metrics.get('part')} part, {metrics.get('n_images')} images:"
+            lines += ["", title, "", *_table(metrics)]
+    return lines or ["None were measured."]
+
+
+def _table(metrics: dict[str, Any]) -> list[str]:
+    names = ("iou/", "dice/", "accuracy", "seg", "det", "op_csb")
+    rows = [
+        f"| {name} | {value:.4f} |"
+        for name, value in ((str(k).removeprefix("val/"), v) for k, v in metrics.items())
+        if name.startswith(names)
+        and isinstance(value, int | float)
+        and math.isfinite(value)
+        and not name.endswith("mean_over")
+    ]
+    return ["| score | value |", "| --- | --- |", *rows] if rows else []
