@@ -72,7 +72,7 @@ def own_folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def short() -> list[str]:
     """The words that make any training short."""
     return list(SHORT)

@@ -147,7 +147,7 @@ def test_values_discovered(found, classes, ignore, mapping, note):
     [
         (list(range(0, 250, 5)), None, r"bad\.png: 50 mask values \(0, 5, 10, .* 245\).*at most 32"),
         ([0, 1, 2], 2, r"bad\.png: 3 mask values \(0, 1, 2\) where dataset\.classes names 2"),
-        ([0, 64, 128, 255], None, r"bad\.png: mask values 0, 64, 128, 255 .*dataset\.values=\{0: 0, 64: 1"),
+        ([0, 64, 128, 255], None, r"bad\.png: mask values 0, 64, 128, 255 .*'dataset\.values=\{0:0,64:1"),
         ([0, 1, 2, 255], None, r"bad\.png: .*dataset\.ignore_value=255"),
         ([0, 255], 3, r"bad\.png: mask values 0, 255 are not the ids 0 to 2"),
         ([7], None, "one value only, 7"),

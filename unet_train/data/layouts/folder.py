@@ -326,16 +326,16 @@ def discover_values(
     if classes is not None:
         raise UserError(
             f"{first_file[found[-1]]}: mask values {text} are not the ids 0 to {classes - 1} of the classes; "
-            f"declare dataset.values={_example(found, classes)}"
+            f"declare {_example(found, classes)}"
         )
     if ignore_value is None and found[-1] == 255 and found[-2] < _MOST_CLASSES:
         raise UserError(
             f"{first_file[255]}: mask values {text}: is 255 a class or not annotated? Say "
-            f"dataset.ignore_value=255, or dataset.values={_example(found)}"
+            f"dataset.ignore_value=255, or {_example(found)}"
         )
     raise UserError(
         f"{first_file[found[-1]]}: mask values {text} are neither class ids nor two values (anti-aliased "
-        f"or JPEG?); save class ids, or declare dataset.values={_example(found)}"
+        f"or JPEG?); save class ids, or declare {_example(found)}"
     )
 
 
@@ -385,9 +385,10 @@ def _list_values(values: Sequence[int]) -> str:
 
 
 def _example(found: Sequence[int], classes: int | None = None) -> str:
+    """``'dataset.values={0:0,255:1}'``: in quotes, because a shell takes braces apart."""
     ids = [str(index) if classes is None or index < classes else "?" for index in range(len(found))]
-    pairs = [f"{value}: {index}" for value, index in zip(found, ids, strict=True)]
-    return "{" + ", ".join(pairs[:6] + (["…"] if len(pairs) > 6 else [])) + "}"
+    pairs = [f"{value}:{index}" for value, index in zip(found, ids, strict=True)]
+    return f"'dataset.values={{{','.join(pairs[:6] + (['…'] if len(pairs) > 6 else []))}}}'"
 
 
 def _spread(length: int, count: int) -> list[int]:
