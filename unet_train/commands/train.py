@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
-from unet_train.config.compose import Composed, compose_train, quote_paths, typed
+from unet_train.config.compose import Composed, compose_train, open_mappings, quote_paths, typed
 from unet_train.config.early import check_train
 from unet_train.errors import UserError
 
@@ -24,7 +24,7 @@ def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
     if arguments.multirun or arguments.hydra_flags:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
-        shell.hydra_main("train", sweep_job, [*flags, *arguments.overrides])
+        shell.hydra_main("train", sweep_job, [*flags, *open_mappings(arguments.overrides)])
         return 0
     composed = compose_train(arguments.overrides, arguments.config_dir)
     check_train(composed.config)
