@@ -648,6 +648,24 @@ def test_what_is_no_sequence_of_objects_is_refused(
     assert "both are frame 1" in one_line(capsys)
 
 
-def test_reading_names_the_file_where_models_do(tmp_path):
+def test_masks_are_inputs_where_the_pattern_asks_for_them(tmp_path):
+    for name in ("a.tif", "a_mask.tif", "lonely_mask.tif"):
+        (tmp_path / "x_masks" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "x_masks" / name).write_bytes(b"")
+    inputs = find_inputs(str(tmp_path / "x_masks"))
+    assert [j.name.name for j in inputs.jobs] == ["a", "lonely_mask"]
+    assert inputs.notes == ["1 masks left out (a_mask.tif beside its image)"]
+    pattern = find_inputs(str(tmp_path / "x_masks" / "*_mask.tif"))
+    assert [j.name.name for j in pattern.jobs] == ["a_mask", "lonely_mask"]
     with pytest.raises(UserError, match="no such file or folder"):
         find_inputs(str(tmp_path / "nothing.png"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links")
+def test_a_link_to_nothing_is_one_bad_image(tmp_path, threshold_model, run_command, capsys):
+    put(tmp_path / "in" / "a.png", drawn())
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "gone.png")
+    words = [f"ckpt={threshold_model()}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'o'}"]
+    assert run_command("predict", *words) == 1
+    assert "b.png: no such file" in capsys.readouterr().out
+    assert (tmp_path / "o" / "masks" / "a.png").is_file()

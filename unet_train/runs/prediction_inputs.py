@@ -143,7 +143,8 @@ def find_inputs(typed: str, output: Path | None = None) -> Inputs:
     if not path.is_file():
         results = _result_folders(root, output)
         files = [f for f in files if not any(f.resolve().is_relative_to(r) for r in results)]
-        chosen = _without_masks(files) if "_mask" not in path.name else files
+        asked_for = "_mask" in path.name and not path.is_dir()
+        chosen = files if asked_for else _without_masks(files)
         if len(chosen) < len(files):
             notes.append(
                 f"{len(files) - len(chosen)} masks left out ({_named_mask(files, chosen)} beside its image)"

@@ -38,7 +38,10 @@ class DoneRecord:
     def done(self, job: Job, files: Iterable[Path]) -> bool:
         """Whether `files`, the results of this image as it is now, are there."""
         row = self.rows.get(job.name.as_posix())
-        return row == [*_identity(job.path), self.models] and all(file.is_file() for file in files)
+        try:
+            return row == [*_identity(job.path), self.models] and all(file.is_file() for file in files)
+        except OSError:  # a link to nothing; told when it is read
+            return False
 
     def refuse_others(self, jobs: Sequence[Job]) -> None:
         """Refuse to put results of other models between those that are there.
