@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -149,7 +148,7 @@ def test_partial_sections_are_laid_over_the_checkpoints_own():
     assert split_partial(["dataset=folder", "dataset.root=b"], ("dataset",))[1] == []
 
 
-def test_a_config_error_takes_under_a_second_and_does_not_import_torch():
+def test_a_config_error_is_said_without_importing_torch():
     code = (
         "import sys\n"
         "from unet_train.commands.train import train\n"
@@ -158,12 +157,10 @@ def test_a_config_error_takes_under_a_second_and_does_not_import_torch():
         "assert code == 2\n"
         "assert 'torch' not in sys.modules and 'albumentations' not in sys.modules\n"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "did you mean resnet?" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert time.monotonic() - started < 30  # a second on a free machine; this one may be shared
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "data"])

@@ -1,7 +1,6 @@
 """The drawn data set: deterministic, exact, hard for a threshold, quick to draw."""
 
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -57,16 +56,6 @@ def test_masks_hold_whole_cells_of_varied_shape_some_touching(pictures):
     assert np.std(areas) / np.mean(areas) > 0.3
     assert min(shares) > 0.1
     assert max(shares) < 0.6
-
-
-def test_drawing_is_quick():
-    draw_demo_image(0, 0)
-    times = []
-    for index in range(5):
-        start = time.perf_counter()
-        draw_demo_image(2, index)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.06  # 13 ms measured; generous because test machines are shared
 
 
 def test_source_follows_the_protocol():

@@ -1,6 +1,5 @@
 """The paper's elastic deformation: its field by hand, its quickness beside albumentations' own."""
 
-import time
 
 import numpy as np
 import pytest
@@ -63,23 +62,6 @@ def test_no_displacement_is_no_change_for_any_form():
         moved = still(image=image, mask=mask)["mask"]
         assert moved.dtype == dtype
         np.testing.assert_array_equal(moved, mask)
-
-
-def test_it_is_several_times_faster_than_albumentations_own():
-    """scripts/bench_elastic.py measures it properly (5 times is promised); here with room for noise."""
-    image = np.random.default_rng(0).integers(0, 256, (512, 512, 1), dtype=np.uint8)
-    mask = image[..., 0] // 64
-
-    def best(transform) -> float:
-        compose = A.Compose([transform])
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            compose(image=image, mask=mask)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert 3 * best(PaperElastic(p=1.0)) < best(A.ElasticTransform(alpha=300, sigma=10, p=1.0))
 
 
 @pytest.mark.parametrize("wrong", [{"sigma": -1}, {"grid": 1}])

@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import time
 import zipfile
 
 import numpy as np
@@ -246,11 +245,9 @@ def test_the_normalisation_belongs_to_the_weights():
 def test_without_network_it_fails_at_once(kind, torch_home, no_network):
     encoder = build_encoder(kind, 3)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    start = time.monotonic()
     with pytest.raises(UserError) as caught:
         load_imagenet(encoder)
-    assert time.monotonic() - start < 2
-    assert no_network
+    assert len(no_network) == 1  # asked once, and not again
     message = str(caught.value)
     url = published_weights(kind).url
     for words in (url, str(torch_home / url.rpartition("/")[2]), "weights.path=FILE", "refused in this test"):
@@ -266,12 +263,11 @@ def test_timm_without_network_fails_at_once(no_network, monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     encoder = build_encoder("timm", 3, name="mobilenetv3_small_050")
-    start = time.monotonic()
     with pytest.raises(
         UserError, match=r"cannot download https://\S+mobilenetv3_small_050\S+ .*weights\.path=FILE"
     ):
         load_imagenet(encoder)
-    assert time.monotonic() - start < 5
+    assert len(no_network) == 1
 
 
 def test_timm_from_its_cache(no_network, monkeypatch, tmp_path):
