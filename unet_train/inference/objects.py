@@ -113,7 +113,7 @@ def objects_from_maps(
         )
     objects = watershed(-seeds.astype(np.float32), markers, mask=inside).astype(np.int32)
     if rule.split > 0:
-        objects = split_at_necks(objects, rule.split)
+        objects = split_at_necks(objects, rule.split, rule.min_size)
     if rule.fill_holes:
         objects = _fill_holes(objects)
     if rule.grow > 0:
@@ -121,7 +121,7 @@ def objects_from_maps(
     return _tidy(objects, rule.min_size, margin)
 
 
-def split_at_necks(objects: np.ndarray, depth: float) -> np.ndarray:
+def split_at_necks(objects: np.ndarray, depth: float, smallest: int = 0) -> np.ndarray:
     """Cut objects in two (or more) where they have a neck.
 
     The distance to the object's edge, smoothed, has a hill for each lobe. Two hills are two objects when the
@@ -133,6 +133,8 @@ def split_at_necks(objects: np.ndarray, depth: float) -> np.ndarray:
         H×W int32 ids.
     depth : float
         In (0, 1).
+    smallest : int
+        Objects of fewer pixels stay whole. An early network shows hundreds of specks, and each look costs.
 
     Returns
     -------
@@ -147,6 +149,8 @@ def split_at_necks(objects: np.ndarray, depth: float) -> np.ndarray:
         # One pixel of frame on every side, except where the image ends: an object cut off by the image's edge
         # is not narrow there.
         own = objects[box] == label
+        if np.count_nonzero(own) < smallest:
+            continue
         distance = _distance(own, box, objects.shape)
         distance = cv2.GaussianBlur(distance, (0, 0), max(0.5, 0.15 * float(distance.max())))
         distance[~own] = 0

@@ -431,11 +431,16 @@ class Validation:
             self.history.picture(f"val/{record.key}", picture, self.state.update)
 
 
+RULE_IMAGES = 16
+"""Validation images at most that objects' parameters are chosen on: some eighty rules are tried on each."""
+
+
 def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
     """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
     content = read_checkpoint(path)
     predictor.model.load_state_dict(content["state_dict"])
-    rule, scores = choose_object_rule(predictor, data.source, data.split.val)
+    few = data.split.val[:RULE_IMAGES]
+    rule, scores = choose_object_rule(predictor, data.source, few)
     content["objects"] = rule.to_dict()
     content["metrics"] = {**content["metrics"], **scores}
     checkpoints.save(path, content)
