@@ -1,6 +1,5 @@
 """The paper's elastic deformation: its field by hand, its quickness beside albumentations' own."""
 
-
 import numpy as np
 import pytest
 
