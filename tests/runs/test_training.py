@@ -386,3 +386,20 @@ def test_a_run_whose_reader_goes_away_goes_on_in_silence(tmp_path):
     assert process.wait(timeout=120) == 0
     assert process.stderr.read() == ""
     assert len(rows(tmp_path / "run")) == 2
+
+
+def test_what_a_resume_asks_for_is_kept_for_the_next_one(tmp_path, run_command, capsys):
+    folder = tmp_path / "run"
+    assert (
+        run_command("train", *TINY, "trainer.epochs=1", "scheduler=constant", f"hydra.run.dir={folder}") == 0
+    )
+    assert run_command("train", f"resume={folder}", "trainer.epochs=2", "optimizer.lr=0.0005") == 0
+    assert [float(row["train/lr"]) for row in rows(folder)] == [0.001, 0.0005]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["trainer"]["epochs"], config["optimizer"]["lr"], config["resume"]) == (2, 0.0005, None)
+
+
+@pytest.mark.parametrize("words", [["seed=-1"], ["dataset.root=somewhere"], ["seed=0,1"]])
+def test_mistakes_of_a_first_user_are_refused(run_command, capsys, words):
+    assert run_command("train", *words) == 2
+    assert capsys.readouterr().err.count("\n") == 1

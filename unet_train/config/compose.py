@@ -190,7 +190,7 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             composed = compose(command, [*overrides, *searchpath], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             raise UserError(_explain(command, overrides, options, searchpath, error)) from error
         with open_dict(composed):
             composed.update(own_sections)
@@ -238,7 +238,14 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed:
         For a folder without a run, or an override that is not a single key.
     """
     folder = find_run(resume.partition("=")[2].strip("'\""))
-    tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    try:
+        tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{folder / 'config.yaml'}: cannot be read ({' '.join(str(error).split())})"
+        ) from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{folder / 'config.yaml'}: holds no config; was it emptied?")
     for override in overrides:
         name = override.partition("=")[0]
         if name.startswith("hydra."):
@@ -444,6 +451,10 @@ def _explain(
 ) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
+    if isinstance(error, yaml.YAMLError):
+        return f"a YAML file cannot be read: {' '.join(text.split())}"
+    if "Ambiguous value" in text:
+        return f"{_first_line(error)}: several values are a sweep, say -m before them"
     for override in overrides:
         name, _, value = override.partition("=")
         if name in options and value in ("null", "") and "Config group override" in text:

@@ -32,6 +32,10 @@ def dataset_root(dataset: Any) -> Path | None:
 def check_dataset(dataset: Any) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
     check_intensity_range("dataset.intensity_range", dataset.intensity_range)
+    if dataset.layout == "demo" and dataset.root:
+        raise UserError(
+            f"dataset.root={dataset.root}: the demo has no folder; say dataset=folder for your own images"
+        )
     root = dataset_root(dataset)
     if root is None or root.is_dir():
         return
@@ -70,6 +74,8 @@ def check_output(output: str | None) -> None:
 
 def check_train(config: TrainConfig) -> None:
     """Refuse what a training run cannot work with, before any time is spent."""
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}")
     encoder, weights = config.encoder, config.weights
     kind = encoder.get("_target_") if isinstance(encoder, dict) else encoder.kind
     if weights.kind == "imagenet" and kind not in IMAGENET_ENCODERS:

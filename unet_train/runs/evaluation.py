@@ -198,7 +198,12 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:
     if (folder / "metrics.json").is_file():
         LOGGER.info(f"replacing the earlier results in {folder}")
         shutil.rmtree(folder / "overlays", ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror or error}); set output=FOLDER"
+        ) from error
     return folder
 
 

@@ -58,6 +58,7 @@ from unet_train.training.run_folder import (
     LOGGER,
     History,
     claim,
+    keep_config,
     log_to,
     refuse_taken,
     release,
@@ -159,6 +160,10 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         if resumed is None:
             claim(folder, yaml.safe_dump(composed.tree, sort_keys=False, allow_unicode=True))
             write_json(folder / "split.json", data.split.to_json())
+        else:
+            keep_config(
+                folder, yaml.safe_dump(composed.tree | {"resume": None}, sort_keys=False, allow_unicode=True)
+            )
         log_to(folder)
     _tell(config, data, spec, model, precision, device, total, notes, folder, me)
     if resumed is not None:
@@ -391,6 +396,7 @@ class Validation:
         self.shown = {record.key for record in data.split.val[: config.trainer.pictures]}
         self.normaliser = Normaliser(data.source, data.description.normalisation)
         self.last: Evaluation | None = None
+        self.warned = False
 
     def __call__(self, epoch: int) -> Evaluation:
         """Scores of the validation part after `epoch` epochs."""
@@ -403,6 +409,11 @@ class Validation:
                 loss=self.parts.loss,
                 look=self._draw,
                 world=self.world,
+            )
+        if not self.last.counts[1:].any() and not self.warned:
+            self.warned = True
+            LOGGER.info(
+                "warning: no validation image shows any foreground, so the best epoch cannot be told; see split.*"
             )
         return self.last
 

@@ -113,7 +113,11 @@ class Parts:
         self.model.load_state_dict(saved["state_dict"])
         if self.ema is not None and saved["ema"] is not None:
             self.ema.load_state_dict(saved["ema"])
+        # Rates and decays are the config's, not the file's: they may have been changed for the resume.
+        asked = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, asked, strict=True):
+            group.update(values)
         self.schedule.load_state_dict(saved["schedule"])
         if saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])

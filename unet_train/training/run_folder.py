@@ -92,6 +92,13 @@ def release(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+def keep_config(folder: Path, config_yaml: str) -> None:
+    """Replace config.yaml by what a resumed run was asked for, so that the next resume asks for the same."""
+    temporary = folder / ".config.yaml.part"
+    temporary.write_text(config_yaml, encoding="utf-8")
+    os.replace(temporary, folder / "config.yaml")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN becomes null."""
     temporary = path.with_name(f".{path.name}.part")
