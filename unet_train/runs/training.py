@@ -240,7 +240,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
-    rescaled = description.normalisation == "volume"
+    rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
     return Data(
         source, split, description, hashes, ("float32",) if rescaled else tuple(report.facts["dtype"])
     )
