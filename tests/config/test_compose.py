@@ -71,6 +71,18 @@ def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
         compose_command("train", ["encoder=efficientnet", "encoder.depth=50"])
 
 
+def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():
+    config = compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.depth=18"]).config
+    assert (config.encoder.kind, config.encoder.depth) == ("resnet", 18)
+    assert config.augmentation.crop_size == 128  # the rest of the recipe stays
+    config = compose_command("train", ["experiment=demo", "encoder=unet"]).config
+    assert (config.encoder.init_features, config.encoder.depth) == (16, 3)  # the recipe's own choice
+    config = compose_command("train", ["experiment=smoke", "dataset=folder", "dataset.root=here"]).config
+    assert (config.dataset.layout, config.dataset.root) == ("folder", "here")
+    with pytest.raises(UserError, match=r"encoder.init_features=4: no such key"):
+        compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.init_features=4"])
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize("key", ["weights.path", "dataset.root", "resume", "hydra.run.dir"])
 def test_paths_are_taken_as_typed(name, key):
@@ -180,3 +192,14 @@ def test_help_names_every_group_and_key_without_torch(command):
     if command == "train":
         for name in ("efficientnet", "phc_u373", "trainer.epochs=", "dataset.root=", "encoder.variant="):
             assert name in page
+
+
+def test_a_config_from_before_a_key_was_there_stands_for_what_it_did_then():
+    tree = compose_command("train", ["dataset=dic_hela", "dataset.root=x"]).tree
+    del tree["dataset"]["ring"]
+    del tree["augmentation"]["touching_share"]
+    config = composing.typed("train", tree)
+    assert (config.dataset.ring, config.augmentation.touching_share) == (0, 0.0)
+    del tree["dataset"]["margin"]
+    with pytest.raises(UserError, match=r"dataset\.margin is missing"):
+        composing.typed("train", tree)

@@ -337,6 +337,22 @@ def test_a_sweep_runs_one_job_per_value(tmp_path):
     assert sorted(p.parent.name for p in (tmp_path / "sweep").glob("*/best.pt")) == ["0", "1"]
 
 
+def test_a_sweep_over_encoders_drops_the_recipes_keys_for_another(tmp_path):
+    words = ["experiment=smoke", "trainer.epochs=1", "trainer.samples_per_epoch=2", "trainer.batch_size=2"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "unet_train.commands.train", *words),
+            *("-m", "encoder=unet,resnet", f"hydra.sweep.dir={tmp_path / 'sweep'}"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    kept = [yaml.safe_load((tmp_path / "sweep" / n / "config.yaml").read_text())["encoder"] for n in "01"]
+    assert kept == [{"kind": "unet", "init_features": 4, "depth": 2}, {"kind": "resnet", "depth": 34}]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
-from unet_train.config.compose import Composed, compose_train, open_mappings, quote_paths, typed
+from unet_train.config.compose import (
+    Composed,
+    compose_train,
+    open_mappings,
+    quote_paths,
+    sections_chosen_anew,
+    typed,
+)
 from unet_train.config.early import check_train
 from unet_train.errors import UserError
 
@@ -48,10 +55,15 @@ def run(composed: Composed) -> int:
 def sweep_job(config: Any) -> float:
     """One job of a sweep, as Hydra's launchers call it: the best validation score."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
 
     from unet_train.runs.training import Stopped, train_run
 
+    folders = [
+        Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"
+    ]
+    with open_dict(config):
+        config.update(sections_chosen_anew("train", list(HydraConfig.get().overrides.task), folders))
     OmegaConf.resolve(config)
     composed = Composed(
         typed("train", config),

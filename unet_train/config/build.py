@@ -154,6 +154,7 @@ def build_source(dataset: Any) -> Source:
             margin=dataset.margin,
             ignore_boxes=dataset.ignore_boxes,
             marker_radius=dataset.marker_radius,
+            ring=dataset.ring,
             intensity_range=intensity_range,
             name=dataset.name,
         )

@@ -25,6 +25,7 @@ from unet_train.config.schema import (
     COMMANDS,
     CUSTOM,
     PATH_KEYS,
+    REQUIRED,
     SECTIONS,
     check_values,
     mapping_keys,
@@ -190,10 +191,11 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             composed = compose(command, [*overrides, *searchpath], return_hydra_config=True)
+            sections = sections_chosen_anew(command, overrides, [config_folder(), *own], searchpath)
         except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             raise UserError(_explain(command, overrides, options, searchpath, error)) from error
         with open_dict(composed):
-            composed.update(own_sections)
+            composed.update({**sections, **own_sections})
         HydraConfig.instance().set_config(composed)
         for section in SECTIONS:
             by_checkpoint = section in OPTIONAL and command in ("eval", "predict", "export")
@@ -254,6 +256,37 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed:
             raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
     tree = lay_over(tree, overrides) | {"resume": str(folder)}
     return Composed(typed("train", tree), tree, str(folder))
+
+
+def sections_chosen_anew(
+    command: str, overrides: Sequence[str], folders: Sequence[Path], searchpath: Sequence[str] = ()
+) -> dict[str, DictConfig]:
+    """Sections for which the command line chose otherwise than the recipe: without the recipe's keys.
+
+    ``experiment=demo encoder=resnet``: the recipe's ``encoder.init_features`` and ``encoder.depth`` were meant
+    for its own choice. To be called inside `initialize_config_dir`, or within Hydra's own job.
+    """
+    given = [o for o in overrides if o.startswith("experiment=")]
+    files = [folder / "experiment" / f"{o.partition('=')[2]}.yaml" for o in given for folder in folders]
+    recipe = next(
+        (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if file.is_file()), None
+    )
+    if not isinstance(recipe, dict):
+        return {}
+    own_choice = {
+        str(key).removeprefix("override").strip().lstrip("/"): value
+        for item in recipe.get("defaults", [])
+        if isinstance(item, dict)
+        for key, value in item.items()
+    }
+    found = {}
+    for section in SECTIONS:
+        chosen = next((o for o in overrides if o.startswith(f"{section}=")), None)
+        other = chosen is not None and chosen.partition("=")[2] != own_choice.get(section)
+        if other and isinstance(recipe.get(section), dict) and section in own_choice:
+            keys = [o for o in overrides if o.lstrip("+~").startswith(f"{section}.")]
+            found[section] = compose(command, [str(chosen), *keys, *searchpath])[section]
+    return found
 
 
 def _from_experiment(message: str, overrides: Sequence[str]) -> str:
@@ -392,7 +425,9 @@ def _typed_section(section: str, tree: DictConfig, needed: Sequence[str]) -> Any
             )
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), node)
-        for name in known:
+        for name, (_, described) in known.items():
+            if OmegaConf.is_missing(merged, name) and described.metadata["before"] is not REQUIRED:
+                merged[name] = described.metadata["before"]
             if OmegaConf.is_missing(merged, name):
                 raise UserError(f"{section}.{name} is missing: set {section}.{name}=…")
         return OmegaConf.to_object(merged)

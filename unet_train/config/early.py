@@ -120,10 +120,10 @@ def check_train(config: TrainConfig) -> None:
         )
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
-    if config.augmentation.foreground_share > 1:
-        raise UserError(
-            f"augmentation.foreground_share={config.augmentation.foreground_share}: a share of 0 to 1"
-        )
+    for name in ("foreground_share", "touching_share"):
+        share = getattr(config.augmentation, name)
+        if share > 1:
+            raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
 
 
 def find_checkpoint(path: str) -> Path:

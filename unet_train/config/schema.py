@@ -6,9 +6,18 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 
-def key(meaning: str, *, choices: tuple[str, ...] = (), at_least: float | None = None) -> Any:
-    """A field without a default: its one-line meaning and what it may be; the YAML gives the value."""
-    return field(metadata={"meaning": meaning, "choices": choices, "at_least": at_least})
+REQUIRED = object()
+
+
+def key(
+    meaning: str, *, choices: tuple[str, ...] = (), at_least: float | None = None, before: Any = REQUIRED
+) -> Any:
+    """A field without a default: its one-line meaning and what it may be; the YAML gives the value.
+
+    `before` is for a key that came later: what a config stands for that was written before there was one, so
+    that run folders and checkpoints stay usable.
+    """
+    return field(metadata={"meaning": meaning, "choices": choices, "at_least": at_least, "before": before})
 
 
 # --- encoder ------------------------------------------------------------------------------------------
@@ -131,6 +140,11 @@ class ChallengeDataset(Dataset):
     marker_radius: int = key(
         "radius of the ignored disc around a cell without an outline, pixels", at_least=1
     )
+    ring: int = key(
+        "training: pixels around an outlined cell that count as background even in the margin",
+        at_least=0,
+        before=0,
+    )
 
 
 @dataclass
@@ -173,6 +187,11 @@ class Augmentation:
         "height and width of training crops, working pixels; null: whole images", at_least=16
     )
     foreground_share: float = key("share of crops centred on foreground", at_least=0)
+    touching_share: float = key(
+        "share of crops in which a copy of an object is pasted to touch another",
+        at_least=0,
+        before=0.0,
+    )
     balance: bool = key("take the crops centred on foreground from images that have any")
     transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
 

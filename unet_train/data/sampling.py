@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unet_train.data.augmentation import Augmentation
 from unet_train.data.normalisation import Normaliser, Statistics, move_labels, rescale
+from unet_train.data.pasting import paste_beside, take_copy
 from unet_train.data.records import IGNORE, Record, Source
 from unet_train.data.resampling import resample_image, resample_labels
 from unet_train.data.targets import Target
@@ -109,10 +110,23 @@ class _Read(NamedTuple):
     target: np.ndarray
     weight: np.ndarray | None
     statistics: Statistics | None
+    truth: tuple[np.ndarray, np.ndarray] | None
+    """Classes and instances, where objects are to be pasted."""
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """What is cut and moved with the image, by name."""
+        maps = {"target": self.target}
+        if self.weight is not None:
+            maps["weight"] = self.weight
+        if self.truth is not None:
+            maps["classes"], maps["instances"] = self.truth
+        return maps
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.image, self.target, self.weight) if a is not None)
+        arrays = (self.image, self.target, self.weight, *(self.truth or ()))
+        return sum(a.nbytes for a in arrays if a is not None)
 
 
 class TrainingSet(Dataset[Sample]):
@@ -150,6 +164,9 @@ class TrainingSet(Dataset[Sample]):
     balance : bool
         Draw foreground crops from images that have foreground: an image without hands its turn over.
         Reads all labels at the start.
+    touching_share : float
+        Share of the samples in which a copy of one of the image's objects is pasted to touch another
+        (`pasting`); target and weights are made anew there. Needs instances.
     cache_bytes : int
         Decoded images, targets and weights are kept up to this (in each worker process).
 
@@ -175,6 +192,7 @@ class TrainingSet(Dataset[Sample]):
         weights: WeightMap | None = None,
         margin: int | None = None,
         balance: bool = False,
+        touching_share: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
     ):
         if not records:
@@ -186,6 +204,8 @@ class TrainingSet(Dataset[Sample]):
                 )
         if not 0 <= foreground_share <= 1:
             raise UserError(f"augmentation.foreground_share={foreground_share} must lie between 0 and 1")
+        if not 0 <= touching_share <= 1:
+            raise UserError(f"augmentation.touching_share={touching_share} must lie between 0 and 1")
         if samples_per_epoch < 1:
             raise UserError(f"trainer.samples_per_epoch={samples_per_epoch} must be at least 1")
         if scale <= 0:
@@ -202,6 +222,7 @@ class TrainingSet(Dataset[Sample]):
         self.augmentation = augmentation or Augmentation([])
         self.crop_size = crop_size
         self.foreground_share = float(foreground_share)
+        self.touching_share = float(touching_share)
         self.samples_per_epoch = int(samples_per_epoch)
         self.seed = int(seed)
         self.weights = weights
@@ -253,13 +274,11 @@ class TrainingSet(Dataset[Sample]):
         record = self.records[number]
         read = self._read(record)
         draw = [self.seed, epoch, index, 1]
-        masks = {"target": read.target}
-        if read.weight is not None:
-            masks["weight"] = read.weight
         if self.crop_size is None:
-            image, masks = self.augmentation(read.image, masks, draw)
+            image, masks = self._with_touching(read, read.image, read.maps, [self.seed, epoch, index, 2])
+            image, masks = self.augmentation(image, masks, draw)
         else:
-            image, masks = self._crop(read.image, masks, rng, draw, centred)
+            image, masks = self._crop(read, rng, draw, [self.seed, epoch, index, 2], centred)
         statistics = read.statistics
         return Sample(
             image=np.ascontiguousarray(image),
@@ -271,14 +290,10 @@ class TrainingSet(Dataset[Sample]):
         )
 
     def _crop(
-        self,
-        image: np.ndarray,
-        masks: dict[str, np.ndarray],
-        rng: np.random.Generator,
-        draw: list[int],
-        centred: bool,
+        self, read: _Read, rng: np.random.Generator, draw: list[int], paste_draw: list[int], centred: bool
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         assert self.crop_size is not None
+        masks = read.maps
         height, width = self.crop_size
         top, left = _place(rng, masks["target"], self.crop_size, centred)
         # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
@@ -288,11 +303,38 @@ class TrainingSet(Dataset[Sample]):
         above, before = (rows - height) // 2, (columns - width) // 2
         window = (top - above, left - before, rows, columns)
         cut = {
-            name: _cut(mask, *window, fill=IGNORE if name == "target" else 0) for name, mask in masks.items()
+            name: _cut(mask, *window, fill=IGNORE if name in ("target", "classes") else 0)
+            for name, mask in masks.items()
         }
-        image, cut = self.augmentation(_cut(image, *window, fill=None), cut, draw)
+        image, cut = self._with_touching(read, _cut(read.image, *window, fill=None), cut, paste_draw)
+        image, cut = self.augmentation(image, cut, draw)
         inner = (slice(above, above + height), slice(before, before + width))
         return image[inner], {name: mask[inner] for name, mask in cut.items()}
+
+    def _with_touching(
+        self, read: _Read, image: np.ndarray, maps: dict[str, np.ndarray], draw: list[int]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The window with an object pasted beside another, in its share of the cases; target and weight alone."""
+        if read.truth is None:
+            return image, maps
+        classes, instances = maps.pop("classes"), maps.pop("instances")
+        rng = np.random.default_rng(draw)
+        if rng.random() >= self.touching_share:
+            return image, maps
+        patch = take_copy(read.image, *read.truth, rng)
+        if patch is None:
+            return image, maps
+        image, classes, instances = paste_beside(image, classes, instances, patch, rng)
+        target, weight = self._target(classes, instances)
+        return image, {"target": target} | ({} if weight is None else {"weight": weight})
+
+    def _target(
+        self, classes: np.ndarray, instances: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        target = self.target.make(classes, instances, self.scale)
+        if self.weights is None:
+            return target, None
+        return target, self.weights(instances, target).astype(np.float32, copy=False)  # type: ignore[arg-type]
 
     def _read(self, record: Record) -> _Read:
         if record.key in self._cache:
@@ -311,11 +353,14 @@ class TrainingSet(Dataset[Sample]):
         instances = truth.instances
         if instances is not None:
             instances = resample_labels(move_labels(instances, statistics), self.scale)
-        target = self.target.make(classes, instances, self.scale)
-        weight = None
-        if self.weights is not None:
-            weight = self.weights(instances, target).astype(np.float32, copy=False)  # type: ignore[arg-type]
-        read = _Read(image, target, weight, statistics)
+        elif self.touching_share > 0:
+            raise UserError(
+                f"augmentation.touching_share={self.touching_share}: {record.key} has no instances to paste; "
+                "set it to 0"
+            )
+        target, weight = self._target(classes, instances)
+        truth = (classes, instances) if self.touching_share > 0 and instances is not None else None
+        read = _Read(image, target, weight, statistics, truth)
         if read.nbytes <= self.cache_bytes:
             self._cache[record.key] = read
             self._cached += read.nbytes

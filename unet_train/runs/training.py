@@ -282,6 +282,7 @@ def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Aug
         augmentation=augmentation,
         crop_size=crops.crop_size,
         foreground_share=crops.foreground_share,
+        touching_share=crops.touching_share,
         balance=crops.balance,
         samples_per_epoch=config.trainer.samples_per_epoch,
         seed=config.seed,
@@ -442,7 +443,7 @@ class Validation:
             self.history.picture(f"val/{record.key}", picture, self.state.update)
 
 
-RULE_IMAGES = 16
+RULE_IMAGES = 8
 """Validation images at most that objects' parameters are chosen on: some eighty rules are tried on each."""
 
 
@@ -450,15 +451,39 @@ def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
     """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
     content = read_checkpoint(path)
     predictor.model.load_state_dict(content["state_dict"])
-    few = data.split.val[:RULE_IMAGES]
+    few = records_to_choose_by(data.split, data.source.records())
     rule, scores = choose_object_rule(predictor, data.source, few)
     content["objects"] = rule.to_dict()
     content["metrics"] = {**content["metrics"], **scores}
     checkpoints.save(path, content)
     said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    silver = sum(not record.scorable for record in few)
     LOGGER.info(
-        f"objects: seeds above {rule.seed_threshold}, foreground above {rule.threshold}; validation {said}"
+        f"objects: seeds above {rule.seed_threshold}, foreground above {rule.threshold}; {said} on "
+        f"{len(few)} validation images" + (f" ({silver} of them by their training labels)" if silver else "")
     )
+
+
+def records_to_choose_by(split: Split, records: Sequence[Record]) -> list[Record]:
+    """Up to `RULE_IMAGES` validation records, filled up with those between them that are in no part.
+
+    A validation block of a sequence may hold two gold frames and fourteen that have silver labels alone; two
+    frames are too few to choose five numbers by. The frames beside the block are left out, being near copies
+    of training frames.
+    """
+    taken = {record.key for record in (*split.train, *split.val, *split.test)}
+    between = []
+    for group in {record.group for record in split.val}:
+        orders = [record.order for record in split.val if record.group == group]
+        between += [
+            record
+            for record in records
+            if record.group == group and record.key not in taken and record.trainable
+            if min(orders) < record.order < max(orders)
+        ]
+    room = max(0, RULE_IMAGES - len(split.val))
+    step = max(1, -(-len(between) // room)) if room else 1
+    return [*split.val[:RULE_IMAGES], *between[::step][:room]]
 
 
 # --- checkpoints --------------------------------------------------------------------------------------

@@ -155,6 +155,8 @@ def choose_object_rule(
 ) -> tuple[ObjectRule, dict[str, float]]:
     """Choose how objects are cut out, on validation records: the rule of the best SEG, then DET.
 
+    A record without a truth to score against is judged by its training labels.
+
     Returns
     -------
     rule : ObjectRule
@@ -162,14 +164,15 @@ def choose_object_rule(
         ``seg`` and, where there are markers, ``det`` of the rule on these records.
     """
     maps, references, markers = [], [], []
-
-    def look(record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
+    normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
+    for record in records:
+        image = source.read_image(record)
+        truth = source.read_truth(record, scoring=record.scorable)
         if truth.instances is not None:
+            prediction = predictor.predict(image, normaliser.statistics(record, image))
             maps.append(predictor.target.object_maps(prediction.outputs))
             references.append(truth.instances)
             markers.append(truth.markers)
-
-    evaluate(predictor, source, records, normaliser=normaliser, look=look)
     margin = predictor.data.margin
     rule, (seg, det) = tune(maps, scorer(references, markers, margin=margin), margin=margin)
     return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})

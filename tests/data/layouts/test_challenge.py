@@ -98,6 +98,26 @@ def test_gold_with_margin_and_silver_outline(root):
     assert np.unique(truth.markers).tolist() == [0, 7, 9]
 
 
+def test_a_ring_around_outlined_cells_is_background_in_the_margin_of_training_labels_only(root):
+    source = ChallengeSource(root, margin=10, ring=4)
+    record = by_key(source)["01/002"]
+    classes = source.read_truth(record).classes
+    expected = ChallengeSource(root, margin=10).read_truth(record).classes.copy()
+    # Distances to the rectangle CELL_EDGE by hand: to its side, or to its corner.
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    top, bottom, left, right = CELL_EDGE
+    down = np.maximum(rows - bottom, top - rows).clip(0)
+    across = np.maximum(columns - right, left - columns).clip(0)
+    near = (np.hypot(down, across) <= 4) & (expected == IGNORE) & ((columns >= 70) | (rows < 10))
+    assert near.sum() > 30
+    expected[near] = 0
+    np.testing.assert_array_equal(classes, expected)
+    np.testing.assert_array_equal(
+        source.read_truth(record, scoring=True).classes,
+        ChallengeSource(root, margin=10).read_truth(record, scoring=True).classes,
+    )
+
+
 def test_a_marker_without_any_outline_gets_a_disc(root):
     (root / "01_ST/SEG/man_seg002.tif").unlink()
     source = ChallengeSource(root, marker_radius=6)
