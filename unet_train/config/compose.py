@@ -427,7 +427,7 @@ def _typed_section(section: str, tree: DictConfig, needed: Sequence[str]) -> Any
         merged = OmegaConf.merge(OmegaConf.structured(schema), node)
         for name, (_, described) in known.items():
             if OmegaConf.is_missing(merged, name) and described.metadata["before"] is not REQUIRED:
-                merged[name] = described.metadata["before"]
+                OmegaConf.update(merged, name, described.metadata["before"])
             if OmegaConf.is_missing(merged, name):
                 raise UserError(f"{section}.{name} is missing: set {section}.{name}=…")
         return OmegaConf.to_object(merged)

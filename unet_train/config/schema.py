@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
-
 REQUIRED = object()
 
 

@@ -359,8 +359,8 @@ class TrainingSet(Dataset[Sample]):
                 "set it to 0"
             )
         target, weight = self._target(classes, instances)
-        truth = (classes, instances) if self.touching_share > 0 and instances is not None else None
-        read = _Read(image, target, weight, statistics, truth)
+        pasted_from = (classes, instances) if self.touching_share > 0 and instances is not None else None
+        read = _Read(image, target, weight, statistics, pasted_from)
         if read.nbytes <= self.cache_bytes:
             self._cache[record.key] = read
             self._cached += read.nbytes
