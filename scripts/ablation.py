@@ -2,8 +2,9 @@
 
     python scripts/ablation.py --root data/dic_hela --output ablation [--seeds 0 1] [--steps 400]
 
-Each variant is a `unet-train` run of its own in the output folder, evaluated on the test sequence. Finished ones are
-not run again. The table is printed at the end, and after every run as far as it goes.
+`--weights FILE` gives the encoder's ImageNet weights without network. Each variant is a `unet-train` run of its own
+in the output folder, evaluated on the test sequence. Finished ones are not run again. The table, which goes into
+docs/results.md, is printed after every run as far as it goes.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-SAMPLES_PER_EPOCH, BATCH = 400, 4
+import yaml
+
+from unet_train.config.compose import config_folder
+
+SAMPLES_PER_EPOCH, BATCH = 200, 4
+RECIPE = "the recipe"
 
 # What is taken away → (overrides of training, overrides of evaluation).
 VARIANTS: dict[str, tuple[list[str], list[str]]] = {
-    "the recipe": ([], []),
+    RECIPE: ([], []),
+    "random weights instead of ImageNet's": (["weights=random"], []),
     "no border class": (["dataset.target=classes", "dataset.target_params={}"], []),
     "border weights instead of the border class": (
-        ["dataset.target=foreground", "dataset.target_params={}", "loss=border_weighted"],
+        ["dataset.target=foreground", "dataset.target_params={gap:4}", "loss=border_weighted"],
         [],
     ),
-    "no elastic deformation, scale, rotation": (["augmentation=light"], []),
+    "no elastic deformation": (["augmentation=no_elastic"], []),
+    "no scale jitter": (["augmentation=no_scale"], []),
     "gold labels only": (["dataset.labels=gold"], []),
+    "no supervised ring in the margin": (["dataset.ring=0"], []),
     "no averaged weights": (["trainer.ema_decay=null"], []),
     "with test-time augmentation": ([], ["tta=true"]),
 }
@@ -37,22 +46,44 @@ def command(name: str, words: list[str]) -> None:
     subprocess.run([sys.executable, "-m", f"unet_train.commands.{name}", *words], check=True)
 
 
+def write_augmentations(folder: Path) -> None:
+    """The recipe's augmentation without one of its transforms, as YAML groups of our own."""
+    whole = yaml.safe_load((config_folder() / "augmentation" / "microscopy.yaml").read_text(encoding="utf-8"))
+    steps = whole["transforms"]
+    unscaled = [{k: v for k, v in step.items() if "scale" not in k and k != "keep_ratio"} for step in steps]
+    group = folder / "augmentation"
+    group.mkdir(parents=True, exist_ok=True)
+    for name, transforms in {
+        "no_elastic": [step for step in steps if step["name"] != "PaperElastic"],
+        "no_scale": unscaled,
+    }.items():
+        (group / f"{name}.yaml").write_text(yaml.safe_dump({**whole, "transforms": transforms}))
+
+
 def one(variant: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Scores of one variant and seed, trained and evaluated unless that is done already."""
     train, evaluation = VARIANTS[variant]
     # Variants that only evaluate otherwise share the recipe's run.
-    run = options.output / f"{variant if train else 'the recipe'}-seed{seed}".replace(" ", "_")
+    run = options.output / f"{variant if train else RECIPE}-seed{seed}".replace(" ", "_").replace("'", "")
     results = run / ("eval" if not evaluation else "eval-" + "-".join(evaluation)) / "metrics.json"
     if not (run / "last.pt").is_file():
         epochs = max(1, round(options.steps * BATCH / SAMPLES_PER_EPOCH))
         length = [f"trainer.epochs={epochs}", f"trainer.samples_per_epoch={SAMPLES_PER_EPOCH}"]
         words = ["experiment=dic_hela", f"dataset.root={options.root}", f"seed={seed}", *length, *train]
-        command("train", [*words, f"hydra.run.dir={run}"])
-    elif not results.is_file():
+        if options.weights and "weights=random" not in train:
+            words.append(f"weights.path={options.weights}")
+        command("train", [*words, f"hydra.run.dir={run}", "--config-dir", str(options.output / "configs")])
+    elif not (run / "best.pt").is_file() or not finished(run):
         command("train", [f"resume={run}"])
     if not results.is_file():
         command("eval", [f"ckpt={run / 'best.pt'}", f"output={results.parent}", *evaluation])
     return json.loads(results.read_text(encoding="utf-8"))
+
+
+def finished(run: Path) -> bool:
+    """Whether a run came to its end: then its log says how to evaluate it."""
+    log = run / "train.log"
+    return log.is_file() and "evaluate it" in log.read_text(encoding="utf-8")
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
@@ -74,8 +105,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--weights", help="file of the encoder's ImageNet weights; downloaded if not given")
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     options = parser.parse_args()
+    write_augmentations(options.output / "configs")
     found: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for variant in options.only:

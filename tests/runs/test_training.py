@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -255,6 +257,48 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
     for name, value in one_row.items():
         if value:
             assert math.isclose(float(value), float(two_row[name]), rel_tol=1e-4, abs_tol=1e-5), name
+
+
+def test_two_processes_say_a_bad_file_once_and_exit_with_2(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / "data" / name / f"{number}.png"), np.eye(64, dtype=np.uint8))
+    (tmp_path / "data" / "images" / "1.png").write_bytes(b"no picture")
+    words = ["dataset=folder", f"dataset.root={tmp_path / 'data'}", "trainer.devices=2", "encoder.depth=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "unet_train.commands.train", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "1.png" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("unet-train: ") == 1, done.stderr
+
+
+def test_two_processes_stopped_through_their_parent_can_be_resumed(tmp_path):
+    run = tmp_path / "run"
+    words = [*TINY, "trainer.epochs=500", "trainer.devices=2", "trainer.accelerator=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unet_train.commands.train", *words, f"hydra.run.dir={run}"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for _ in range(1200):
+        if (run / "last.pt").is_file() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, error
+    assert "Traceback" not in error
+    assert 0 < load(run / "last.pt")["state"]["epoch"] < 500
 
 
 @pytest.mark.parametrize(

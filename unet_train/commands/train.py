@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +85,61 @@ def sweep_job(config: Any) -> float:
 
 
 def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
-    """Start `trainer.devices` processes of this command through torchrun and wait for them."""
+    """Start `trainer.devices` processes of this command, as torchrun does, and wait for them; the exit code.
+
+    Not through torchrun itself, which answers a bad file with a traceback and a code of its own.
+    """
     folder = str(Path(composed.run_folder).absolute())
     overrides = [o for o in arguments.overrides if o.partition("=")[0] != "hydra.run.dir"]
     if composed.config.resume is None:
         overrides += quote_paths([f"hydra.run.dir={folder}"])
     config_dir = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        f"--nproc-per-node={composed.config.trainer.devices}",
-        *("-m", "unet_train.commands.train", *overrides, *config_dir),
-    ]
-    process = subprocess.Popen(command)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: process.send_signal(received))
-    return process.wait()
+    command = [sys.executable, "-m", "unet_train.commands.train", *overrides, *config_dir]
+    size = composed.config.trainer.devices
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // size)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    together["OMP_NUM_THREADS"] = threads
+    with contextlib.ExitStack() as stack:
+        # All of them find the same fault, which one should say: the others' words are kept aside.
+        said = [None, *(stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(size - 1))]
+        processes = []
+        for rank in range(size):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            environment = {**os.environ, **together, **own}
+            # A session of their own: Ctrl-C reaches them once, through us.
+            processes.append(
+                subprocess.Popen(command, env=environment, stderr=said[rank], start_new_session=True)
+            )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: [p.send_signal(received) for p in processes])
+        rank = wait_for(processes)
+        words = said[rank]
+        if words is not None and processes[rank].returncode:
+            words.seek(0)
+            sys.stderr.write(words.read())
+        return processes[rank].returncode
+
+
+def wait_for(processes: Sequence[subprocess.Popen[bytes]], grace: float = 10.0) -> int:
+    """Wait until all have ended; the first whose exit code is not 0, or 0.
+
+    Once one has failed the others, which may wait for it for ever, get `grace` seconds to end by themselves.
+    """
+    failed, since = 0, 0.0
+    while any(process.poll() is None for process in processes):
+        bad = [rank for rank, process in enumerate(processes) if process.poll()]
+        if bad and not since:
+            failed, since = bad[0], time.monotonic()
+        if since and time.monotonic() - since > grace:
+            for process in processes:
+                process.kill()
+        time.sleep(0.1)
+    if not since:
+        failed = next((rank for rank, process in enumerate(processes) if process.returncode), 0)
+    return failed
 
 
 if __name__ == "__main__":
