@@ -113,8 +113,13 @@ def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
             processes.append(
                 subprocess.Popen(command, env=environment, stderr=said[rank], start_new_session=True)
             )
+
+        def forward(received: int, _: Any) -> None:
+            for process in processes:
+                process.send_signal(received)
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda received, _: [p.send_signal(received) for p in processes])
+            signal.signal(number, forward)
         rank = wait_for(processes)
         words = said[rank]
         if words is not None and processes[rank].returncode:

@@ -11,7 +11,7 @@ from scipy import ndimage
 HALO = 6
 """Pixels of its own surroundings that come with a copy and fade out (the bright halo of phase contrast)."""
 SCALES = (0.5, 1.1)
-LARGEST_OVERLAP = 0.4
+LARGEST_OVERLAP = 0.25
 """Share of the copy; what overlaps is cut from one of the two, so that they meet along a line."""
 TRIES = 4
 
@@ -44,11 +44,13 @@ def paste_beside(
     instances: np.ndarray,
     patch: Patch,
     rng: np.random.Generator,
+    near: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Put a copy beside the object nearest to the middle of a window, so that the two touch.
+    """Put a copy beside an object, so that the two touch.
 
-    The copy moves away from that object in a random direction until hardly anything of it overlaps; what
-    still does belongs to the one or the other. Where it would cover a third object it is tried again.
+    The copy moves away from that object in a random direction until little of it overlaps
+    (`LARGEST_OVERLAP`); what still does belongs to the one or the other. Where it would cover a third object
+    it is tried again.
 
     Parameters
     ----------
@@ -61,13 +63,15 @@ def paste_beside(
     patch : Patch
         From `take_copy`.
     rng : Generator
+    near : int or None
+        Number of the object; None: the one nearest to the middle of the window.
 
     Returns
     -------
     image, classes, instances : ndarray
         Changed copies, or the same arrays if there is no object or no room.
     """
-    near = _nearest_to_the_middle(instances)
+    near = _nearest_to_the_middle(instances) if near is None else near
     if near == 0:
         return image, classes, instances
     receiver = instances == near
@@ -87,6 +91,19 @@ def paste_beside(
             continue
         return _pasted(image, classes, instances, patch, there, here, own)
     return image, classes, instances
+
+
+def paste_beside_all(
+    image: np.ndarray, classes: np.ndarray, instances: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A whole image with a copy of some object beside each of its objects, where there is room."""
+    rng = np.random.default_rng(seed)
+    changed = (image, classes, instances)
+    for label in np.unique(instances)[1:].tolist():
+        patch = take_copy(image, classes, instances, rng)
+        if patch is not None:
+            changed = paste_beside(*changed, patch, rng, near=label)
+    return changed
 
 
 def take_copy(

@@ -201,7 +201,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     finally:
         history.close()
     if me.main and data.description.has_instances and data.split.val:
-        add_object_rule(folder / "best.pt", predictor, data)
+        touching = config.augmentation.touching_share > 0
+        add_object_rule(folder / "best.pt", predictor, data, touching)
     if me.main:
         _tell_end(folder, state, config, validation, time.monotonic() - started)
     return score
@@ -447,12 +448,12 @@ RULE_IMAGES = 8
 """Validation images at most that objects' parameters are chosen on: some eighty rules are tried on each."""
 
 
-def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
+def add_object_rule(path: Path, predictor: Predictor, data: Data, touching: bool) -> None:
     """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
     content = read_checkpoint(path)
     predictor.model.load_state_dict(content["state_dict"])
     few = records_to_choose_by(data.split, data.source.records())
-    rule, scores = choose_object_rule(predictor, data.source, few)
+    rule, scores = choose_object_rule(predictor, data.source, few, touching=touching)
     content["objects"] = rule.to_dict()
     content["metrics"] = {**content["metrics"], **scores}
     checkpoints.save(path, content)
