@@ -482,9 +482,9 @@ def records_to_choose_by(split: Split, records: Sequence[Record]) -> list[Record
             if record.group == group and record.key not in taken and record.trainable
             if min(orders) < record.order < max(orders)
         ]
-    room = max(0, RULE_IMAGES - len(split.val))
-    step = max(1, -(-len(between) // room)) if room else 1
-    return [*split.val[:RULE_IMAGES], *between[::step][:room]]
+    room = min(len(between), max(0, RULE_IMAGES - len(split.val)))
+    spread = np.linspace(0, len(between) - 1, room).round().astype(int) if room else []
+    return [*split.val[:RULE_IMAGES], *(between[place] for place in spread)]
 
 
 # --- checkpoints --------------------------------------------------------------------------------------

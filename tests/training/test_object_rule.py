@@ -1,0 +1,101 @@
+"""The object rule is chosen on validation images, and told by pasted pairs what to do with touching objects."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from unet_train.data.pasting import paste_beside_all
+from unet_train.data.records import Record, Truth
+from unet_train.data.splits import Split
+from unet_train.inference.objects import objects_from_maps
+from unet_train.runs.training import RULE_IMAGES, records_to_choose_by
+from unet_train.training.evaluation import choose_object_rule
+
+
+def discs(*centres, size=160, radius=12):
+    """Numbered discs, the later on top."""
+    labels = np.zeros((size, size), np.int32)
+    for number, (row, column) in enumerate(centres, start=1):
+        cv2.circle(labels, (column, row), radius, number, -1)
+    return labels
+
+
+class ApartDiscs:
+    """One image of four discs that do not touch."""
+
+    def records(self):
+        return [
+            Record(key="1", image="1.png", group="g", labels={"gold": "x"}, trainable=True, scorable=True)
+        ]
+
+    def read_image(self, record):
+        return ((self.truth() > 0) * np.uint8(200))[..., None]
+
+    def read_truth(self, record, *, scoring=False):
+        return Truth(classes=(self.truth() > 0).astype(np.uint8), instances=self.truth(), markers=None)
+
+    def truth(self):
+        return discs((40, 40), (40, 120), (120, 40), (120, 120))
+
+
+class DepthPredictor:
+    """Finds the foreground, and seeds that run together over the neck of a pair unless cut above 0.9."""
+
+    data = SimpleNamespace(margin=0, normalisation="image")
+    target = SimpleNamespace(object_maps=lambda outputs: outputs)
+
+    def predict(self, image, statistics=None):
+        inside = image[..., 0] > 100
+        depth = ndimage.distance_transform_edt(inside)
+        seeds = np.clip(depth / 12, 0, 1) ** 0.12
+        return SimpleNamespace(outputs=(inside.astype(np.float32), seeds.astype(np.float32)))
+
+
+@pytest.mark.parametrize(("touching", "parted"), [(False, 1), (True, 2)])
+def test_only_pasted_pairs_teach_a_rule_that_parts_a_touching_pair(touching, parted):
+    source, predictor = ApartDiscs(), DepthPredictor()
+    rule, scores = choose_object_rule(predictor, source, source.records(), touching=touching)
+    assert scores["seg"] > 0.98  # of the image as it is, whatever was pasted
+    pair = discs((80, 70), (80, 92))
+    image = ((pair > 0) * np.uint8(200))[..., None]
+    assert objects_from_maps(*predictor.predict(image).outputs, rule).max() == parted
+
+
+def test_every_object_gets_a_neighbour_and_keeps_its_number():
+    truth = ApartDiscs().truth()
+    image = ((truth > 0) * np.uint8(200))[..., None]
+    _, classes, instances = paste_beside_all(image, (truth > 0).astype(np.uint8), truth, seed=0)
+    assert instances.max() == 8
+    np.testing.assert_array_equal(classes > 0, instances > 0)
+    for label in range(1, 5):
+        own = instances == label
+        assert (truth[own] == label).all()
+        around = ndimage.binary_dilation(own, np.ones((3, 3))) & ~own
+        assert (instances[around] > 4).any()
+
+
+def test_frames_between_the_gold_ones_of_a_validation_block_help_to_choose():
+    def record(order, gold=False, group="01"):
+        labels = {"silver": "s"} | ({"gold": "g"} if gold else {})
+        return Record(
+            key=f"{group}/{order:03d}",
+            image="x",
+            group=group,
+            order=order,
+            labels=labels,
+            trainable=True,
+            scorable=gold,
+        )
+
+    records = [record(i, gold=i in (20, 40)) for i in range(60)] + [record(30, group="02")]
+    train = [r for r in records if r.order < 18 and r.group == "01"]
+    val = [r for r in records if r.scorable]
+    chosen = records_to_choose_by(Split(train, val, [records[-1]]), records)
+    assert chosen[:2] == val
+    assert len(chosen) == RULE_IMAGES
+    assert all(20 < r.order < 40 and r.group == "01" for r in chosen[2:])
+    many = [record(i, gold=True) for i in range(30)]
+    assert records_to_choose_by(Split(train, many, []), many) == many[:RULE_IMAGES]
