@@ -149,3 +149,28 @@ def test_two_runs_of_one_second_do_not_collide(tmp_path):
         said = sorted(pool.map(take, range(8)), reverse=True)
     assert said[0] == "taken"
     assert all("holds a run already" in message for message in said[1:])
+
+
+def test_masks_with_one_number_per_object(run_command):
+    import cv2
+    import numpy as np
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        labels = np.zeros((64, 64), np.uint16)
+        for label, (row, column) in enumerate(rng.integers(8, 56, (5, 2)), start=1):
+            cv2.circle(labels, (int(column), int(row)), 7, label * 50, -1)
+        image = np.where(labels > 0, 180, 60).astype(np.uint8) + rng.integers(0, 20, labels.shape, np.uint8)
+        for folder, array in (("images", image), ("masks", labels)):
+            Path("mine", folder).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(Path("mine", folder, f"{number}.tif"), array)
+    words = ["dataset=folder", "dataset.root=mine", "dataset.instances=true", "dataset.target=foreground_border"]
+    size = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=32", "trainer.epochs=1"]
+    length = ["trainer.samples_per_epoch=16", "trainer.pictures=0", "augmentation.touching_share=0.5"]
+    assert run_command("train", *words, *size, *length, "split.test_fraction=0.2", "hydra.run.dir=run") == 0
+    assert run_command("eval", "ckpt=run", "output=out") == 0
+    metrics = json.loads(Path("out/metrics.json").read_text())
+    assert {"seg", "iou/background", "iou/object"} <= set(metrics)
+    assert run_command("predict", "ckpt=run", "input=mine/images", "output=found") == 0
+    assert read_labels(Path("found/objects/0.tif")).shape == (64, 64)

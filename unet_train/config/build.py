@@ -139,6 +139,7 @@ def build_source(dataset: Any) -> Source:
             classes=dataset.classes,
             values=dataset.values,
             ignore_value=dataset.ignore_value,
+            instances=dataset.instances,
             channels=dataset.channels,
             group_regex=dataset.group_regex,
             group_csv=dataset.group_csv,

@@ -120,6 +120,7 @@ class FolderDataset(Dataset):
     classes: list[str] | None = key("class names by id, background first; null: by the values found")
     values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
     ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")
+    instances: bool = key("the masks hold one number per object instead of classes", before=False)
     channels: int | None = key("channels of the images; null: found out")
     group_regex: str | None = key("its first group in an image's name is what a split keeps together")
     group_csv: str | None = key("CSV with columns file, group")

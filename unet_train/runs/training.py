@@ -483,7 +483,7 @@ def records_to_choose_by(split: Split, records: Sequence[Record]) -> list[Record
             if min(orders) < record.order < max(orders)
         ]
     room = min(len(between), max(0, RULE_IMAGES - len(split.val)))
-    spread = np.linspace(0, len(between) - 1, room).round().astype(int) if room else []
+    spread: Sequence[int] = np.linspace(0, len(between) - 1, room).round().astype(int).tolist() if room else []
     return [*split.val[:RULE_IMAGES], *(between[place] for place in spread)]
 
 

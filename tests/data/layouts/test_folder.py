@@ -218,3 +218,40 @@ def test_membranes(real_data):
     assert source.channels == 1
     share = np.mean([(source.read_truth(record).classes == 0).mean() for record in records])
     assert round(100 * share, 1) == 22.0  # membrane, as the data's README says
+
+
+def test_one_number_per_object(tmp_path):
+    for name, numbers in {"a": (0, 1, 2), "b": (0, 3, 9, 250, 1), "c": (0, 300)}.items():
+        write_image(tmp_path / f"images/{name}.png", IMAGE)
+        labels = np.repeat(np.resize(np.array(numbers, np.uint16), 12)[:, None], 16, axis=1)
+        write_labels(tmp_path / f"masks/{name}.tif", labels)
+    source = FolderSource(tmp_path, instances=True, ignore_value=250)
+    assert source.classes == ("background", "object")
+    truth = source.read_truth(source.records()[1])
+    labels = np.resize(np.array([0, 3, 9, 250, 1]), 12)
+    np.testing.assert_array_equal(truth.instances[:, 0], np.where(labels == 250, 0, labels))
+    np.testing.assert_array_equal(truth.classes[:, 5], np.where(labels == 250, IGNORE, labels > 0))
+    assert truth.instances.dtype == np.int32
+    named = FolderSource(tmp_path, instances=True, classes=["no", "nucleus"])
+    assert named.classes == ("no", "nucleus")
+    assert named.read_truth(named.records()[2]).instances.max() == 300
+    for wrong in ({"classes": ["a", "b", "c"]}, {"values": {0: 0, 1: 1}}):
+        with pytest.raises(UserError, match=r"dataset\.instances=true: the masks' numbers are objects"):
+            FolderSource(tmp_path, instances=True, **wrong)
+
+
+def test_binary_masks_are_no_object_numbers(tmp_path):
+    pair(tmp_path, "a", 0, 255, 0, 255)
+    source = FolderSource(tmp_path, instances=True)
+    with pytest.raises(UserError, match=r"a\.png: a binary mask .* dataset\.instances=false"):
+        source.read_truth(source.records()[0])
+
+
+def test_object_numbers_are_not_taken_for_classes(tmp_path):
+    for name, count in {"a": 6, "b": 4, "c": 5}.items():
+        pair(tmp_path, name, *range(count))
+    with pytest.raises(UserError, match=r"b\.png to 3, .*a\.png to 5.*dataset\.instances=true"):
+        FolderSource(tmp_path)
+    assert len(FolderSource(tmp_path, classes=list("abcdef")).classes) == 6
+    pair(tmp_path, "d", 0, 5)  # gaps: classes that do not all occur
+    assert len(FolderSource(tmp_path).classes) == 6

@@ -31,7 +31,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet_train.data.layouts.common import FilesSource, read_sized_labels
+from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 
@@ -193,7 +193,7 @@ class ChallengeSource(FilesSource):
         if low < 0 or high > _LARGEST_NUMBER:
             raise UserError(f"{path}: values from {low} to {high} are not object numbers")
         if kind != "markers":
-            _refuse_binary(path, labels)
+            refuse_binary(path, labels)
         return labels
 
     def _unknown(
@@ -330,21 +330,6 @@ def _disc(place: np.ndarray, radius: int) -> np.ndarray:
     return (row_axis - rows.mean()) ** 2 + (column_axis - columns.mean()) ** 2 <= radius**2
 
 
-def _refuse_binary(path: str, labels: np.ndarray) -> None:
-    """A foreground mask in place of object numbers would merge all cells into one object, in silence."""
-    values = np.flatnonzero(np.bincount(labels.ravel()))
-    positive = values[values > 0]
-    if len(positive) != 1 or positive[0] not in (1, 255):
-        return
-    from scipy import ndimage
-
-    pieces, count = ndimage.label(labels > 0)
-    areas = np.bincount(pieces.ravel())[1:]
-    if count > 1 and (areas > 0.1 * areas.max()).sum() > 1:  # crumbs of one object are no second object
-        raise UserError(
-            f"{path}: a binary mask ({count} separate regions, all of value {positive[0]}) where every "
-            "object should have its own number; number them, or use dataset=folder for masks of classes"
-        )
 
 
 def _frame_id(text: str, key: str) -> tuple[str, int]:

@@ -99,3 +99,27 @@ def read_sized_labels(path: str, image: str, channels: int | None = None) -> np.
             f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {image}"
         )
     return labels
+
+
+def refuse_binary(path: str, labels: np.ndarray) -> None:
+    """A foreground mask in place of object numbers would merge all cells into one object, in silence.
+
+    Raises
+    ------
+    UserError
+        A mask of one value with several regions.
+    """
+    values = np.flatnonzero(np.bincount(labels.ravel()))
+    positive = values[values > 0]
+    if len(positive) != 1 or positive[0] not in (1, 255):
+        return
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(labels > 0)
+    areas = np.bincount(pieces.ravel())[1:]
+    if count > 1 and (areas > 0.1 * areas.max()).sum() > 1:  # crumbs of one object are no second object
+        raise UserError(
+            f"{path}: a binary mask ({count} separate regions, all of value {positive[0]}) where every "
+            "object should have its own number; number them, or use dataset=folder dataset.instances=false, for "
+            "masks of classes"
+        )

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from unet_train.data.images import list_images, read_labels
-from unet_train.data.layouts.common import FilesSource, read_sized_labels
+from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 
@@ -47,6 +47,8 @@ class FolderSource(FilesSource):
         Pixel value → class id. None: discovered, see `discover_values`.
     ignore_value : int, optional
         Pixel value that counts in no loss and no metric.
+    instances : bool
+        The masks hold one number per object, 0 for the background, instead of classes: two classes then.
     channels : int, optional
         Channels of the images. None: those of the first image.
     group_regex : str, optional
@@ -77,6 +79,7 @@ class FolderSource(FilesSource):
         classes: Sequence[str] | None = None,
         values: Mapping[int, int] | None = None,
         ignore_value: int | None = None,
+        instances: bool = False,
         channels: int | None = None,
         group_regex: str | None = None,
         group_csv: str | Path | None = None,
@@ -96,6 +99,12 @@ class FolderSource(FilesSource):
             intensity_range=intensity_range,
             channels=channels,
         )
+        if instances and (values is not None or (classes is not None and len(classes) != 2)):
+            raise UserError(
+                "dataset.instances=true: the masks' numbers are objects of one class; leave dataset.values out, "
+                "and name two classes or none"
+            )
+        self._instances = instances
         self._images, self._masks, self._suffix = images, masks, suffix
         self._ignore = ignore_value
         self._records = _with_groups(self._list(), self._groups(group_regex, group_csv))
@@ -116,7 +125,17 @@ class FolderSource(FilesSource):
         """
         path = record.labels["mask"]
         labels = read_sized_labels(path, record.image, self._declared_channels)
-        return Truth(classes=self._to_classes(path, labels))
+        if not self._instances:
+            return Truth(classes=self._to_classes(path, labels))
+        instances = labels.astype(np.int32)
+        unknown = labels == self._ignore if self._ignore is not None else np.zeros(labels.shape, bool)
+        instances[unknown] = 0
+        if instances.min() < 0:
+            raise UserError(f"{path}: negative values are no object numbers")
+        refuse_binary(path, instances)
+        classes = (instances > 0).astype(np.uint8)
+        classes[unknown] = IGNORE
+        return Truth(classes=classes, instances=instances)
 
     def _to_classes(self, path: str, labels: np.ndarray) -> np.ndarray:
         found = _distinct(labels)
@@ -236,11 +255,16 @@ class FolderSource(FilesSource):
         names = tuple(str(name) for name in classes) if classes is not None else None
         if names is not None and (len(names) < 2 or len(set(names)) < len(names)):
             raise UserError("dataset.classes: give two or more different names, the background first")
+        if self._instances:
+            return {}, names or ("background", "object")
         if values is not None:
             mapping = _declared_values(values, names)
         else:
+            sampled = list(self._sampled_values())
+            if names is None:
+                _refuse_object_numbers(sampled, self._ignore)
             mapping, note = discover_values(
-                self._sampled_values(), classes=len(names) if names else None, ignore_value=self._ignore
+                sampled, classes=len(names) if names else None, ignore_value=self._ignore
             )
             if note:
                 self.notes.append(note)
@@ -339,6 +363,23 @@ def discover_values(
     )
 
 
+def _refuse_object_numbers(masks: Sequence[tuple[str, Sequence[int]]], ignore_value: int | None) -> None:
+    """Masks that count 0, 1, … up to another number in each file hold objects, not classes."""
+    last = {}
+    for path, values in masks:
+        own = sorted(int(value) for value in values if value != ignore_value)
+        if own != list(range(len(own))):
+            return
+        last[path] = own[-1] if own else 0
+    if len(set(last.values())) >= 3 and max(last.values()) >= 5:
+        few, many = min(last, key=last.__getitem__), max(last, key=last.__getitem__)
+        raise UserError(
+            f"the masks count up to another number in each file ({few} to {last[few]}, {many} to {last[many]}): "
+            "is that one number per object? Say dataset.instances=true; if they are classes, name them in "
+            "dataset.classes"
+        )
+
+
 def _in_order(found: Sequence[int]) -> tuple[dict[int, int], str]:
     pairs = ", ".join(f"{value} is class {index}" for index, value in enumerate(found))
     return {value: index for index, value in enumerate(found)}, f"mask values in ascending order: {pairs}"
@@ -352,7 +393,8 @@ def _too_many(path: str, found: Sequence[int], classes: int | None) -> UserError
     )
     return UserError(
         f"{path}: {len(found)} mask values ({_list_values(found)}) where {limit}; anti-aliased or "
-        "JPEG masks and numbered objects are no classes: save class ids losslessly, or declare dataset.values"
+        "JPEG masks are no classes: save class ids losslessly, or declare dataset.values; for masks with one "
+        "number per object say dataset.instances=true"
     )
 
 
