@@ -165,7 +165,12 @@ def test_masks_with_one_number_per_object(run_command):
         for folder, array in (("images", image), ("masks", labels)):
             Path("mine", folder).mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(Path("mine", folder, f"{number}.tif"), array)
-    words = ["dataset=folder", "dataset.root=mine", "dataset.instances=true", "dataset.target=foreground_border"]
+    words = [
+        "dataset=folder",
+        "dataset.root=mine",
+        "dataset.instances=true",
+        "dataset.target=foreground_border",
+    ]
     size = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=32", "trainer.epochs=1"]
     length = ["trainer.samples_per_epoch=16", "trainer.pictures=0", "augmentation.touching_share=0.5"]
     assert run_command("train", *words, *size, *length, "split.test_fraction=0.2", "hydra.run.dir=run") == 0

@@ -203,3 +203,13 @@ def test_a_config_from_before_a_key_was_there_stands_for_what_it_did_then():
     del tree["dataset"]["margin"]
     with pytest.raises(UserError, match=r"dataset\.margin is missing"):
         composing.typed("train", tree)
+
+
+def test_a_fold_needs_the_number_of_folds_only_where_no_file_has_them(tmp_path):
+    from unet_train.config.early import check_train
+
+    data = ["experiment=brain_mri", f"dataset.root={tmp_path}", "weights=random"]
+    check_train(compose_command("train", [*data, "split.file=lgg22-5fold", "split.fold=1"]).config)
+    for words, says in ((["split.fold=1"], "needs split.folds"), (["split.folds=5"], "Say split.fold=0")):
+        with pytest.raises(UserError, match=says):
+            check_train(compose_command("train", [*data, *words]).config)

@@ -70,7 +70,7 @@ def test_the_check_finds_no_problem(real_data, run_command, capsys, folder):
 
 @pytest.mark.parametrize("folder", TRAINED)
 def test_trains_a_few_steps_and_evaluates(real_data, run_command, short, monkeypatch, folder):
-    # The eighty rules for objects take longer than everything else, and have tests of their own.
+    # The fifty rules for objects take longer than everything else, and have tests of their own.
     monkeypatch.setattr("unet_train.inference.objects.STAGES", ({"threshold": (0.4, 0.5)},))
     words, split = TRAINED[folder]
     Path("split.json").write_text(json.dumps(split))

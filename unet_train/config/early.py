@@ -97,8 +97,10 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(f"encoder.depth={encoder.depth} is too deep: at most 8")
     check_dataset(config.dataset)
     split = config.split
-    if (split.folds is None) != (split.fold is None):
-        raise UserError("split.folds and split.fold go together: split.folds=5 split.fold=0")
+    if split.folds is not None and split.fold is None:
+        raise UserError(f"split.folds={split.folds}: which one is the test part? Say split.fold=0, …")
+    if split.fold is not None and split.folds is None and split.file is None:
+        raise UserError("split.fold needs split.folds, the number of folds: split.folds=5 split.fold=0")
     if split.folds is not None and not 0 <= split.fold < split.folds:
         raise UserError(
             f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}"

@@ -44,9 +44,8 @@ def paste_beside(
     instances: np.ndarray,
     patch: Patch,
     rng: np.random.Generator,
-    near: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Put a copy beside an object, so that the two touch.
+    """Put a copy beside the object nearest to the middle of a window, so that the two touch.
 
     The copy moves away from that object in a random direction until little of it overlaps
     (`LARGEST_OVERLAP`); what still does belongs to the one or the other. Where it would cover a third object
@@ -63,15 +62,13 @@ def paste_beside(
     patch : Patch
         From `take_copy`.
     rng : Generator
-    near : int or None
-        Number of the object; None: the one nearest to the middle of the window.
 
     Returns
     -------
     image, classes, instances : ndarray
         Changed copies, or the same arrays if there is no object or no room.
     """
-    near = _nearest_to_the_middle(instances) if near is None else near
+    near = _nearest_to_the_middle(instances)
     if near == 0:
         return image, classes, instances
     receiver = instances == near
@@ -91,19 +88,6 @@ def paste_beside(
             continue
         return _pasted(image, classes, instances, patch, there, here, own)
     return image, classes, instances
-
-
-def paste_beside_all(
-    image: np.ndarray, classes: np.ndarray, instances: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A whole image with a copy of some object beside each of its objects, where there is room."""
-    rng = np.random.default_rng(seed)
-    changed = (image, classes, instances)
-    for label in np.unique(instances)[1:].tolist():
-        patch = take_copy(image, classes, instances, rng)
-        if patch is not None:
-            changed = paste_beside(*changed, patch, rng, near=label)
-    return changed
 
 
 def take_copy(

@@ -201,8 +201,7 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     finally:
         history.close()
     if me.main and data.description.has_instances and data.split.val:
-        touching = config.augmentation.touching_share > 0
-        add_object_rule(folder / "best.pt", predictor, data, touching)
+        add_object_rule(folder / "best.pt", predictor, data)
     if me.main:
         _tell_end(folder, state, config, validation, time.monotonic() - started)
     return score
@@ -445,15 +444,15 @@ class Validation:
 
 
 RULE_IMAGES = 8
-"""Validation images at most that objects' parameters are chosen on: some eighty rules are tried on each."""
+"""Validation images at most that objects' parameters are chosen on: some fifty rules are tried on each."""
 
 
-def add_object_rule(path: Path, predictor: Predictor, data: Data, touching: bool) -> None:
+def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
     """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
     content = read_checkpoint(path)
     predictor.model.load_state_dict(content["state_dict"])
     few = records_to_choose_by(data.split, data.source.records())
-    rule, scores = choose_object_rule(predictor, data.source, few, touching=touching)
+    rule, scores = choose_object_rule(predictor, data.source, few)
     content["objects"] = rule.to_dict()
     content["metrics"] = {**content["metrics"], **scores}
     checkpoints.save(path, content)
@@ -483,7 +482,9 @@ def records_to_choose_by(split: Split, records: Sequence[Record]) -> list[Record
             if min(orders) < record.order < max(orders)
         ]
     room = min(len(between), max(0, RULE_IMAGES - len(split.val)))
-    spread: Sequence[int] = np.linspace(0, len(between) - 1, room).round().astype(int).tolist() if room else []
+    spread: Sequence[int] = (
+        np.linspace(0, len(between) - 1, room).round().astype(int).tolist() if room else []
+    )
     return [*split.val[:RULE_IMAGES], *(between[place] for place in spread)]
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from unet_train.data.normalisation import Normaliser, Statistics
-from unet_train.data.pasting import paste_beside_all
+from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source, Truth
-from unet_train.inference.objects import ObjectRule, objects_from_maps, tune
+from unet_train.inference.objects import ObjectRule, tune
 from unet_train.inference.predictor import Prediction, Predictor
 from unet_train.metrics.challenge import ChallengeCounts, scorer
 from unet_train.metrics.confusion import confusion_counts, scores_from_counts
@@ -152,70 +151,31 @@ def evaluate(
 
 
 def choose_object_rule(
-    predictor: Predictor,
-    source: Source,
-    records: Sequence[Record],
-    *,
-    normaliser: Normaliser | None = None,
-    touching: bool = False,
+    predictor: Predictor, source: Source, records: Sequence[Record], *, normaliser: Normaliser | None = None
 ) -> tuple[ObjectRule, dict[str, float]]:
-    """Choose how objects are cut out, on validation records: the rule of the best SEG, then DET.
+    """Choose how objects are cut out, on validation records: by SEG, then DET.
 
     A record without a truth to score against is judged by its training labels.
-
-    Parameters
-    ----------
-    touching : bool
-        Look at each image a second time with copies pasted beside its objects (`data.pasting`): images on
-        which no objects touch cannot tell a rule that parts touching ones from one that does not.
 
     Returns
     -------
     rule : ObjectRule
     scores : dict
-        ``seg`` and, where there are markers, ``det`` of the rule on these records, without pasted ones.
+        ``seg`` and, where there are markers, ``det`` of the rule on these records.
     """
+    maps, references, markers = [], [], []
     normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
-    plain, pasted = _Looked(), _Looked()
-    for number, record in enumerate(records):
+    for record in records:
         image = source.read_image(record)
         truth = source.read_truth(record, scoring=record.scorable)
-        if truth.instances is None:
-            continue
-        statistics = normaliser.statistics(record, image)
-        plain.add(predictor, image, statistics, truth.instances, truth.markers)
-        if touching:
-            image, _, instances = paste_beside_all(image, truth.classes, truth.instances, number)
-            pasted.add(predictor, image, statistics, instances, None)
+        if truth.instances is not None:
+            prediction = predictor.predict(image, normaliser.statistics(record, image))
+            maps.append(predictor.target.object_maps(prediction.outputs))
+            references.append(truth.instances)
+            markers.append(truth.markers)
     margin = predictor.data.margin
-    # Markers know nothing of the copies: DET is asked of the images as they are.
-    by_all = scorer(plain.references + pasted.references, plain.markers + pasted.markers, margin=margin)
-    rule, _ = tune(plain.maps + pasted.maps, by_all, margin=margin)
-    found = [objects_from_maps(*maps, rule, margin=margin) for maps in plain.maps]
-    seg, det = scorer(plain.references, plain.markers, margin=margin)(found)
+    rule, (seg, det) = tune(maps, scorer(references, markers, margin=margin), margin=margin)
     return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})
-
-
-@dataclass
-class _Looked:
-    """Maps of the object step and what they are held against, image by image."""
-
-    maps: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    references: list[np.ndarray] = field(default_factory=list)
-    markers: list[np.ndarray | None] = field(default_factory=list)
-
-    def add(
-        self,
-        predictor: Predictor,
-        image: np.ndarray,
-        statistics: Statistics | None,
-        instances: np.ndarray,
-        markers: np.ndarray | None,
-    ) -> None:
-        prediction = predictor.predict(image, statistics)
-        self.maps.append(predictor.target.object_maps(prediction.outputs))
-        self.references.append(instances)
-        self.markers.append(markers)
 
 
 def _loss(loss: Loss, predictor: Predictor, prediction: Prediction, truth: Truth) -> float:

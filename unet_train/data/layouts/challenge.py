@@ -330,8 +330,6 @@ def _disc(place: np.ndarray, radius: int) -> np.ndarray:
     return (row_axis - rows.mean()) ** 2 + (column_axis - columns.mean()) ** 2 <= radius**2
 
 
-
-
 def _frame_id(text: str, key: str) -> tuple[str, int]:
     """``"01/067"`` → ``("01", 67)``."""
     match = re.fullmatch(r"(\d{1,2})/t?(\d+)", str(text).strip())
