@@ -180,8 +180,8 @@ def tune(
     Stage by stage, every combination of a stage's values is tried with the rest of the rule as chosen so far.
     A few frames cannot tell apart what scores within `TOLERANCE`. Of the first stage's rules that come so near
     to its best, the one that parts objects most readily is taken, and of those the one that is surest of a
-    seed: images to come may show more contacts than these, and two merged objects are two lost. Later a value
-    is left only for one that is clearly better.
+    seed: images to come may show more contacts than these, and two merged objects are two lost. In later
+    stages a value is left only for a better one, so that what makes no difference stays.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def tune(
         if number == 0:
             good = [item for item in tried if item[1][0] >= top[0] - TOLERANCE]
             best, best_score = max(good, key=lambda item: tuple(getattr(item[0], name) for name in stage))
-        elif top[0] > best_score[0] + TOLERANCE / 2 or (top[0] == best_score[0] and top > best_score):
+        elif top > best_score:
             best, best_score = next(item for item in tried if item[1] == top)
     return best, best_score
 
