@@ -153,7 +153,8 @@ def test_the_search_breaks_ties_by_det():
     # The made-up small disc costs no SEG, but DET: it is dropped.
     rule, value = tune([(foreground, seeds)], scorer([truth], [truth]))
     assert value == (1.0, 1.0)
-    assert objects_from_maps(foreground, seeds, rule).max() == 2
+    assert objects_from_maps(foreground, seeds, ObjectRule()).max() == 2
+    assert objects_from_maps(foreground, seeds, rule).max() == 1
     _, value = tune([(foreground, seeds)], scorer([truth]), stages=[{"threshold": (0.99,)}])
     assert value == (1.0, -1.0)
     with pytest.raises(ValueError, match="no frames"):
