@@ -179,3 +179,35 @@ def test_masks_with_one_number_per_object(run_command):
     assert {"seg", "iou/background", "iou/object"} <= set(metrics)
     assert run_command("predict", "ckpt=run", "input=mine/images", "output=found") == 0
     assert read_labels(Path("found/objects/0.tif")).shape == (64, 64)
+
+
+def test_results_of_other_folders_do_not_replace_one_another(write_images, run_command, short, capsys):
+    write_images(Path("mine"), 5)
+    write_images(Path("elsewhere/theirs"), 2)
+    assert run_command("train", *short, "dataset=folder", "dataset.root=mine", "hydra.run.dir=run") == 0
+    for root in ("mine", "elsewhere/theirs", "mine"):
+        assert run_command("eval", "ckpt=run", "part=all", "dataset=folder", f"dataset.root={root}") == 0
+    found = {
+        path.parent.name: json.loads(path.read_text()) for path in Path("run/eval").glob("*/metrics.json")
+    }
+    assert {name: metrics["root"] for name, metrics in found.items()} == {
+        "folder-all": "mine",
+        "folder-all-theirs": "elsewhere/theirs",
+    }
+    assert found["folder-all-theirs"]["n_images"] == 2
+    assert capsys.readouterr().out.count("replacing the earlier results") == 1
+
+
+def test_a_16_bit_float_image_is_refused_in_the_commands_own_words(write_images, run_command, short, capsys):
+    import numpy as np
+    import tifffile
+
+    write_images(Path("mine"), 4)
+    assert run_command("train", *short, "dataset=folder", "dataset.root=mine", "hydra.run.dir=run") == 0
+    Path("new").mkdir()
+    tifffile.imwrite("new/a.tif", np.full((64, 64), 300.0, np.float32))
+    capsys.readouterr()
+    assert run_command("predict", "ckpt=run", "input=new", "output=out") == 1
+    said = "".join(capsys.readouterr())
+    assert "say intensity_range=[LOW, HIGH]" in said
+    assert "dataset.intensity_range" not in said

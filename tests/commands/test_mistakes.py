@@ -273,6 +273,7 @@ def test_a_checkpoint_of_other_classes(refused, run_command, write_images, short
     assert "input=nowhere" in line
     line = refused("predict", "ckpt=run", "input=mine/images", "output=out", "intensity_range=[1]")
     assert "intensity_range" in line
+    assert "trainer." not in refused("eval", "ckpt=run", "accelerator=gpu")
     assert json.loads(Path("run/split.json").read_text())["train"]
 
 

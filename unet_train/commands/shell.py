@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train import __version__
-from unet_train.errors import UserError
+from unet_train.errors import UserError, in_terms_of
 
 
 @dataclass
@@ -89,7 +89,7 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
 
 def fail(command: str, message: str) -> int:
     """Say what is wrong in one line on the error stream; exit code 2."""
-    print(f"unet-{command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"unet-{command}: {in_terms_of(command, ' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import shutil
@@ -61,7 +62,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         tta=config.tta,
         encoder=config.encoder,
     )
-    source, records, part, name = choose_records(config, overrides, content)
+    source, records, part, dataset = choose_records(config, overrides, content)
+    name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
         raise UserError(
             f"the data set's classes ({', '.join(source.classes)}) are not the checkpoint's "
@@ -101,13 +103,14 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         "n_empty": sum(image.empty for image in evaluation.images),
         "part": part,
         "dataset": name,
+        "root": root,
         "ckpt": str(path),
         "epoch": content.get("epoch"),
         "tta": config.tta,
         "trained_on": len(seen),
         "seconds": round(time.monotonic() - started, 2),
     }
-    folder = results_folder(config, path, f"{name}-{part}")
+    folder = results_folder(config, path, f"{name}-{part}", root)
     write_json(folder / "metrics.json", metrics)
     write_per_image(folder / "per_image.csv", evaluation.images)
     if patients:
@@ -131,8 +134,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
 
 def choose_records(
     config: EvalConfig, overrides: Sequence[str], content: dict[str, Any]
-) -> tuple[Source, list[Record], str, str]:
-    """Source, scorable records, part and data set's name: the run's own, or another.
+) -> tuple[Source, list[Record], str, Any]:
+    """Source, scorable records, part and data set's section: the run's own, or another.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def choose_records(
     if not chosen:
         there = [p for p in parts if any(r.scorable for r in parts[p])]
         raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
-    return source, chosen, part, dataset.name
+    return source, chosen, part, dataset
 
 
 def _same_class(dataset: Any, of_the_run: Any) -> bool:
@@ -188,13 +191,18 @@ def _own_dataset(dataset: Any) -> str:
     return " ".join(["dataset=custom", *words])
 
 
-def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:
-    """An empty folder for the results; an earlier evaluation of the same part is replaced, and that is said."""
+def results_folder(config: EvalConfig, checkpoint: Path, name: str, root: str) -> Path:
+    """An empty folder for the results; an earlier evaluation of the same part is replaced, and that is said.
+
+    One of other data that go by the same name, as all of dataset=folder do, is not: the folder's name follows.
+    """
     if config.output:
         folder = expand(config.output)
     else:
         run = checkpoint.parent
         folder = (run if (run / "config.yaml").is_file() else Path()) / "eval" / name
+        if _evaluated(folder) not in (None, root):
+            folder = folder.with_name(f"{name}-{Path(root).name}")
     if (folder / "metrics.json").is_file():
         LOGGER.info(f"replacing the earlier results in {folder}")
         shutil.rmtree(folder / "overlays", ignore_errors=True)
@@ -205,6 +213,14 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str) -> Path:
             f"{folder}: cannot be written ({error.strerror or error}); set output=FOLDER"
         ) from error
     return folder
+
+
+def _evaluated(folder: Path) -> str | None:
+    """The root of the data whose results lie in a folder, or None."""
+    try:
+        return str(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["root"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:

@@ -16,7 +16,7 @@ from unet_train.config.early import expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.images import image_size, list_images, write_image, write_labels
 from unet_train.data.normalisation import VOLUME_MODES, Statistics, volume_statistics
-from unet_train.errors import UserError
+from unet_train.errors import UserError, in_terms_of
 from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
@@ -113,7 +113,7 @@ def one_bad_image(path: Path, bad: list[str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        bad.append(str(error))
+        bad.append(in_terms_of("predict", str(error)))
     except OSError as error:
         if error.errno in FATAL:
             raise
