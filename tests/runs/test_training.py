@@ -100,13 +100,16 @@ def test_a_run_stopped_after_two_of_four_epochs_ends_like_the_undisturbed_one(tm
     assert "resuming after epoch 2, step 4, learning rate" in (parts / "train.log").read_text()
 
 
-def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command):
+def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = ["trainer.epochs=2", "trainer.samples_per_epoch=16"]
     assert run_command("train", *TINY, *more, f"hydra.run.dir={whole}") == 0
     stop_after(parts, batches=6, more=more)
     saved = load(parts / "last.pt")["state"]
     assert (saved["epoch"], saved["batches"]) == (1, 2)
+    for change in ("trainer.batch_size=2", "trainer.samples_per_epoch=4"):
+        assert run_command("train", f"resume={parts}", change) == 2
+        assert f"{change}: the run was stopped within epoch 2" in capsys.readouterr().err
     assert run_command("train", f"resume={parts}") == 0
     same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
     assert timeless(rows(whole)) == timeless(rows(parts))
@@ -158,7 +161,7 @@ def test_resume_says_when_a_run_is_finished_and_takes_more_epochs(tmp_path, run_
     assert "finished already" in capsys.readouterr().out
     assert run_command("train", f"resume={folder}", "trainer.epochs=2") == 0
     said = capsys.readouterr().out
-    assert "the schedule now runs over 2 epochs, 4 steps (it was 1 epochs)" in said
+    assert "changed   trainer.epochs 1 → 2; the schedule now runs over 4 steps" in said
     assert len(rows(folder)) == 2
 
 
@@ -174,6 +177,7 @@ def test_resume_says_when_a_run_is_finished_and_takes_more_epochs(tmp_path, run_
         ("dataset.test_groups=[]", "dataset.test_groups"),
         ("dataset.scale=0.5", "scale"),
         ("trainer.epoch=9", "trainer.epochs"),
+        ("seed=5", "keeps its seed (0)"),
     ],
 )
 def test_a_resume_that_would_change_the_run_is_refused(tiny_run, run_command, capsys, override, says):
@@ -183,6 +187,25 @@ def test_a_resume_that_would_change_the_run_is_refused(tiny_run, run_command, ca
     assert says in error
     assert error.count("\n") == 1
     assert (tiny_run / "last.pt").read_bytes() == before
+
+
+def test_a_resume_with_other_masks_is_refused(tmp_path, run_command, capsys):
+    for number in range(4):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[10 + number : 40, 10:40] = 255
+        for folder, array in (("images", labels // 2 + number), ("masks", labels)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "data" / folder / f"{number}.png"), array)
+    run = tmp_path / "run"
+    size = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=32"]
+    length = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.pictures=0"]
+    data = ["dataset=folder", f"dataset.root={tmp_path / 'data'}"]
+    assert run_command("train", *data, *size, *length, f"hydra.run.dir={run}") == 0
+    key = json.loads((run / "split.json").read_text())["train"][0]
+    mask = cv2.imread(str(tmp_path / "data" / "masks" / f"{key}.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(tmp_path / "data" / "masks" / f"{key}.png"), np.roll(mask, 3, axis=0))
+    assert run_command("train", f"resume={run}", "trainer.epochs=2") == 2
+    assert f"the mask of training image {key} is not the one" in capsys.readouterr().err
 
 
 def test_training_into_a_folder_with_a_run_is_refused_with_the_way_on(tiny_run, run_command, capsys):

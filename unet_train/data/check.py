@@ -50,6 +50,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    truth_hashes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,6 +59,7 @@ class _Look:
 
     problems: list[Problem] = field(default_factory=list)
     digest: str | None = None
+    truth_digest: str = ""
     size: tuple[int, int] | None = None
     channels: int = 0
     dtype: str = ""
@@ -214,6 +216,11 @@ def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int
 
 def _look_at_truth(look: _Look, record: Record, truth: Truth, classes: Sequence[str], count: bool) -> None:
     labels = next(iter(record.labels.values()), record.key)
+    digest = hashlib.sha1(look.truth_digest.encode(), usedforsecurity=False)
+    for array in (truth.classes, truth.instances):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    look.truth_digest = digest.hexdigest()
     if look.size is not None and truth.classes.shape != look.size:
         height, width = truth.classes.shape
         what = f"{height}×{width} labels for the {look.size[0]}×{look.size[1]} image {record.image}"
@@ -250,6 +257,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         report.problems += look.problems
         if look.digest is not None and look.size is not None:
             report.hashes[record.key] = look.digest
+            report.truth_hashes[record.key] = look.truth_digest
             sizes[f"{look.size[0]}×{look.size[1]}"] += 1
             channels[look.channels] += 1
             dtypes[look.dtype] += 1

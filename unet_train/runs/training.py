@@ -77,6 +77,7 @@ class Data:
     split: Split
     description: DataDescription
     hashes: dict[str, str]
+    truth_hashes: dict[str, str]
     dtypes: tuple[str, ...]
     """Of the images as they are augmented."""
 
@@ -151,6 +152,7 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     state = State()
     if resumed is not None:
         state = State(**resumed["state"])
+        _check_changes(resumed["config"], composed.tree, state)
         parts.load_state_dict(resumed)
         if state.epoch >= config.trainer.epochs or (state.stopped_early and not _extends(config, resumed)):
             LOGGER.info(f"{folder}: finished already ({state.epoch} epochs); more with trainer.epochs=N")
@@ -167,7 +169,7 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         log_to(folder)
     _tell(config, data, spec, model, precision, device, total, notes, folder, me)
     if resumed is not None:
-        _tell_resume(config, resumed, state, parts, settings, total)
+        _tell_resume(config, composed.tree, resumed, state, parts, settings, total)
 
     history = History(folder if me.main else None, state.epoch, state.update)
     predictor = Predictor(
@@ -239,11 +241,13 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         LOGGER.info(f"warning: {warning}")
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
-    hashes = {key: value for key, value in report.hashes.items() if key in {r.key for r in split.train}}
-    rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
-    return Data(
-        source, split, description, hashes, ("float32",) if rescaled else tuple(report.facts["dtype"])
+    hashes, truth_hashes = (
+        {record.key: found[record.key] for record in split.train if record.key in found}
+        for found in (report.hashes, report.truth_hashes)
     )
+    rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
+    dtypes = ("float32",) if rescaled else tuple(report.facts["dtype"])
+    return Data(source, split, description, hashes, truth_hashes, dtypes)
 
 
 def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
@@ -509,6 +513,7 @@ class CheckpointWriter:
             "config": {k: v for k, v in composed.tree.items() if k != "resume"},
             "split": data.split.to_json(),
             "image_hashes": data.hashes,
+            "truth_hashes": data.truth_hashes,
             "versions": {
                 "unet_train": __version__,
                 "torch": str(torch.__version__),
@@ -542,6 +547,26 @@ def _check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: Data) -> Non
     changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
     if changed:
         raise UserError(f"resume: training image {changed[0]} is not the one the run was trained on")
+    # Missing in runs of before the masks were looked at.
+    changed = [k for k, v in resumed.get("truth_hashes", {}).items() if data.truth_hashes.get(k) != v]
+    if changed:
+        raise UserError(
+            f"resume: the mask of training image {changed[0]} is not the one the run was trained on; to train "
+            f"on with other masks start a new run with weights=file weights.path=…/best.pt"
+        )
+
+
+def _check_changes(before: dict[str, Any], tree: dict[str, Any], state: State) -> None:
+    """Refuse keys that would make it another run, or move the place within an epoch at which it stopped."""
+    if before["seed"] != tree["seed"]:
+        raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({before['seed']})")
+    for name in ("batch_size", "samples_per_epoch", "accumulate", "devices"):
+        was, now = before["trainer"].get(name), tree["trainer"][name]
+        if state.batches and was != now:
+            raise UserError(
+                f"trainer.{name}={now}: the run was stopped within epoch {state.epoch + 1}, which counts in "
+                f"trainer.{name}={was}; leave it as it was"
+            )
 
 
 def _extends(config: TrainConfig, resumed: dict[str, Any]) -> bool:
@@ -549,16 +574,32 @@ def _extends(config: TrainConfig, resumed: dict[str, Any]) -> bool:
 
 
 def _tell_resume(
-    config: TrainConfig, resumed: dict[str, Any], state: State, parts: Parts, settings: Settings, total: int
+    config: TrainConfig,
+    tree: dict[str, Any],
+    resumed: dict[str, Any],
+    state: State,
+    parts: Parts,
+    settings: Settings,
+    total: int,
 ) -> None:
     rate = config.optimizer.lr * parts.schedule.factor(state.update)
     inside = f", {state.batches} batches into epoch {state.epoch + 1}" if state.batches else ""
     LOGGER.info(f"resuming after epoch {state.epoch}, step {state.update}, learning rate {rate:.3g}{inside}")
-    before = resumed["config"]["trainer"]["epochs"]
-    if before != config.trainer.epochs:
-        LOGGER.info(
-            f"the schedule now runs over {config.trainer.epochs} epochs, {total} steps (it was {before} epochs)"
-        )
+    changes = _changes(resumed["config"], tree)
+    if changes:
+        LOGGER.info(f"changed   {', '.join(changes)}; the schedule now runs over {total} steps")
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys whose values differ, as ``trainer.epochs 10 → 20``."""
+    found = []
+    for name, value in now.items():
+        was = before.get(name, value)
+        if isinstance(value, dict) and isinstance(was, dict):
+            found += _changes(was, value, f"{prefix}{name}.")
+        elif was != value and f"{prefix}{name}" != "resume":
+            found.append(f"{prefix}{name} {was} → {value}")
+    return found
 
 
 # --- saying -------------------------------------------------------------------------------------------
