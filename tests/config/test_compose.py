@@ -213,3 +213,12 @@ def test_a_fold_needs_the_number_of_folds_only_where_no_file_has_them(tmp_path):
     for words, says in ((["split.fold=1"], "needs split.folds"), (["split.folds=5"], "Say split.fold=0")):
         with pytest.raises(UserError, match=says):
             check_train(compose_command("train", [*data, *words]).config)
+
+
+def test_a_mapping_that_is_given_whole_replaces_the_recipes():
+    words = ["experiment=dic_hela", "dataset.root=x", "dataset.target=classes"]
+    assert compose_command("train", [*words, "dataset.target_params={}"]).config.dataset.target_params == {}
+    changed = compose_command("train", [*words[:2], "dataset.target_params.width=3"]).config
+    assert changed.dataset.target_params == {"width": 3}
+    weights = compose_command("train", ["loss=border_weighted", "loss.border_weights={w0:5}"]).config
+    assert weights.loss.border_weights == {"w0": 5}

@@ -20,6 +20,7 @@ from unet_train.config.compose import (
     compose_train,
     open_mappings,
     quote_paths,
+    replace_mappings,
     sections_chosen_anew,
     typed,
 )
@@ -68,7 +69,9 @@ def sweep_job(config: Any) -> float:
         Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"
     ]
     with open_dict(config):
-        config.update(sections_chosen_anew("train", list(HydraConfig.get().overrides.task), folders))
+        words = list(HydraConfig.get().overrides.task)
+        config.update(sections_chosen_anew("train", words, folders))
+        replace_mappings(config, words)
     OmegaConf.resolve(config)
     composed = Composed(
         typed("train", config),

@@ -100,6 +100,16 @@ def open_mappings(overrides: Iterable[str]) -> list[str]:
     return opened
 
 
+def replace_mappings(composed: DictConfig, overrides: Iterable[str]) -> None:
+    """Let ``dataset.target_params={}`` mean just that; Hydra would add what stands there to what YAML says."""
+    free = mapping_keys()
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name.lstrip("+") in free and value.startswith("{"):
+            parsed = OverridesParser.create().parse_override(override).value()
+            OmegaConf.update(composed, name.lstrip("+"), parsed, merge=False)
+
+
 def take_own_sections(overrides: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Part ``encoder._target_=package.Class encoder.width=8`` from the rest: it replaces the whole section.
 
@@ -196,6 +206,7 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             raise UserError(_explain(command, overrides, options, searchpath, error)) from error
         with open_dict(composed):
             composed.update({**sections, **own_sections})
+            replace_mappings(composed, overrides)
         HydraConfig.instance().set_config(composed)
         for section in SECTIONS:
             by_checkpoint = section in OPTIONAL and command in ("eval", "predict", "export")

@@ -63,7 +63,10 @@ def get_target(name: str, **params: Any) -> Target:
     unknown = sorted(set(params) - set(known))
     if unknown:
         allowed = ", ".join(known) or "no arguments"
-        raise UserError(f"dataset.target={name} has no argument '{unknown[0]}', it takes {allowed}")
+        raise UserError(
+            f"dataset.target={name} has no argument '{unknown[0]}', it takes {allowed}; "
+            "dataset.target_params={} drops those of a recipe"
+        )
     return TARGETS[name](**params)
 
 
