@@ -90,6 +90,10 @@ def load(
     """
     if (ckpt is None) == (weights is None):
         raise UserError('name a checkpoint or weights="brain_mri": load("runs/…/best.pt")')
+    if ckpt is not None and not isinstance(ckpt, str | os.PathLike):
+        raise UserError("load takes one checkpoint; unet_train.predict averages several")
+    if tile is not None and not isinstance(tile, int):
+        raise UserError(f"tile={tile!r}: a number of pixels, such as tile=512")
     tiles = SimpleNamespace(size=tile, overlap=overlap, batch=1)
     common: dict[str, Any] = {"accelerator": accelerator, "precision": precision, "tile": tiles, "tta": tta}
     if ckpt is not None:

@@ -184,7 +184,7 @@ def test_a_mistake_in_a_split_file(refused, write_images, content, says):
         (["resume=nowhere"], ["resume=nowhere"]),
         (
             ["experiment=smoke", "dataset=folder", "dataset.root=."],
-            ["dataset.test_images", "experiment=smoke"],
+            ["dataset.root", "neither images/"],
         ),
         (["trainer.precision=16", "trainer.accelerator=cpu"], ["trainer.precision=16"]),
         (["hydra.run.dir=a_file/run"], ["hydra.run.dir=a_file/run", "cannot be written"]),

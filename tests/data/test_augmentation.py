@@ -15,7 +15,7 @@ from unet_train.data.elastic import PaperElastic
 from unet_train.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "augmentation"
-NAMES = ["none", "light", "strong", "paper"]
+NAMES = ["none", "light", "strong", "paper", "microscopy"]
 SIZE = 64
 
 

@@ -87,6 +87,10 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             "weights=brain_mri fits encoder=unet with encoder.init_features=32 and encoder.depth=4 only"
         )
+    if weights.path and expand(weights.path).is_dir():
+        raise UserError(
+            f"weights.path={weights.path}: is a folder; name the file in it, for instance its best.pt"
+        )
     if weights.path and not expand(weights.path).is_file():
         raise UserError(f"weights.path={weights.path}: no such file")
     if weights.kind == "random" and weights.path:

@@ -356,7 +356,7 @@ class TrainingSet(Dataset[Sample]):
         elif self.touching_share > 0:
             raise UserError(
                 f"augmentation.touching_share={self.touching_share}: {record.key} has no instances to paste; "
-                "set it to 0"
+                "set it to 0, or say dataset.instances=true if its mask holds one number per object"
             )
         target, weight = self._target(classes, instances)
         pasted_from = (classes, instances) if self.touching_share > 0 and instances is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -283,10 +284,14 @@ class Predictor:
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         """An image as `outputs` takes it."""
+        if isinstance(image, str | os.PathLike):
+            raise UserError(f"{image}: predict takes an array; unet_train.predict takes files")
         image = np.asarray(image)
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or image.size == 0:
-            raise ValueError(f"an image is H×W or H×W×C and not empty; this one is {image.shape}")
+            raise UserError(f"an image is H×W or H×W×C and not empty; this one is {image.shape}")
+        if image.dtype == np.float32 and not np.isfinite(image).all():
+            raise UserError("the image holds values that are no numbers (NaN or infinite)")
         if image.dtype not in (np.uint8, np.float32):
             image = scale_pixels(image, self.data.intensity_range)
         self.check_channels(image, "image")

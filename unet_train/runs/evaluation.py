@@ -166,7 +166,9 @@ def choose_records(
     else:
         split = build_split(config.split or run.split, dataset, records)
         parts = {"train": list(split.train), "val": list(split.val), "test": list(split.test)}
-    default = "all" if other and not parts["test"] else ("test" if parts["test"] else "val")
+    # The run's shares are not meant for other data: all of it is new, unless it names a test part itself.
+    named = config.split is not None or dataset.test_groups or any(record.part for record in records)
+    default = "all" if other and not (named and parts["test"]) else ("test" if parts["test"] else "val")
     part = config.part or default
     chosen = [r for r in (records if part == "all" else parts[part]) if r.scorable]
     if not chosen:

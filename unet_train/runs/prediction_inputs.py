@@ -123,7 +123,7 @@ def checkpoint_names(ckpt: Any) -> list[str]:
 def find_inputs(typed: str, output: Path | None = None) -> Inputs:
     """The images an input names: a file, a folder (with its sub-folders), or a pattern; an existing path wins.
 
-    Results of an earlier run are no inputs, where `output` lies in the folder of the images.
+    Results of an earlier run that lie in the folder of the images are no inputs.
 
     Raises
     ------
@@ -173,11 +173,14 @@ def _matching(pattern: Path) -> tuple[Path, list[Path]]:
 
 
 def _result_folders(root: Path, output: Path | None) -> list[Path]:
-    """Folders of results below the images; none where the images themselves are such results."""
-    if output is None:
-        return []
+    """Folders of results below the images, of this output or of earlier ones (by their predicted.csv).
+
+    None where the images themselves are such results.
+    """
     here = root.resolve()
-    folders = [output.resolve() / name for name in RESULT_FOLDERS]
+    outputs = [path.parent for path in here.rglob("predicted.csv")] if here.is_dir() else []
+    outputs += [output.resolve()] if output is not None else []
+    folders = [folder / name for folder in outputs for name in RESULT_FOLDERS]
     return [folder for folder in folders if not here.is_relative_to(folder)]
 
 
