@@ -90,7 +90,7 @@ def test_every_kind_of_pixels_means_the_same_to_a_model(run):
         model.predict(grey.astype(np.int32))
     with pytest.raises(UserError, match="3 channels"):
         model.predict(np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match="H×W"):
+    with pytest.raises(UserError, match="H×W"):
         model.predict(np.zeros((0, 8), np.uint8))
 
 
@@ -124,3 +124,17 @@ def test_the_example_of_the_documentation_runs(run, repository, tmp_path, monkey
         exec(compile(block, "docs/python.md", "exec"), names)
     assert names["mask"].classes.shape == (40, 40)
     assert Path("masks").is_dir()
+
+
+def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
+    for image, says in (
+        ("cell.png", "unet_train.predict takes files"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"H×W or H×W×C and not empty; this one is \(2, 3, 8, 8\)"),
+        (np.full((8, 8), np.nan, np.float32), "no numbers"),
+    ):
+        with pytest.raises(UserError, match=says):
+            unet_train.load(run.folder).predict(image)
+    with pytest.raises(UserError, match=r"unet_train\.predict averages several"):
+        unet_train.load(["a.pt", "b.pt"])
+    with pytest.raises(UserError, match=r"such as tile=512"):
+        unet_train.load("a.pt", tile={"size": 64})

@@ -211,3 +211,23 @@ def test_a_16_bit_float_image_is_refused_in_the_commands_own_words(write_images,
     said = "".join(capsys.readouterr())
     assert "say intensity_range=[LOW, HIGH]" in said
     assert "dataset.intensity_range" not in said
+
+
+def test_results_of_an_earlier_run_among_the_images_are_no_inputs(write_images, run_command, short):
+    write_images(Path("mine"), 4)
+    assert run_command("train", *short, "dataset=folder", "dataset.root=mine", "hydra.run.dir=run") == 0
+    shutil.copytree("mine/images", "new")
+    assert run_command("predict", "ckpt=run", "input=new", "output=new") == 0
+    assert run_command("predict", "ckpt=run", "input=new", "output=elsewhere") == 0
+    assert len(list(Path("elsewhere/classes").rglob("*.tif"))) == 4
+
+
+def test_other_data_are_scored_whole_though_the_run_held_out_a_share(write_images, run_command, short):
+    write_images(Path("mine"), 6)
+    write_images(Path("theirs"), 5)
+    words = ["dataset=folder", "dataset.root=mine", "split.test_fraction=0.2", "hydra.run.dir=run"]
+    assert run_command("train", *short, *words) == 0
+    assert run_command("eval", "ckpt=run", "dataset=folder", "dataset.root=theirs", "output=all") == 0
+    assert json.loads(Path("all/metrics.json").read_text())["n_images"] == 5
+    assert run_command("eval", "ckpt=run", "output=own") == 0
+    assert json.loads(Path("own/metrics.json").read_text())["n_images"] == 1

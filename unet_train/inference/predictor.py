@@ -250,9 +250,7 @@ class Predictor:
         Raises
         ------
         UserError
-            If the image has other channels than the model, or numbers without a rule.
-        ValueError
-            If it is no image.
+            If it is no image, has other channels than the model, numbers without a rule, or values that are none.
         """
         return self.decode(self.outputs(self._pixels(image), statistics))
 
