@@ -224,6 +224,32 @@ def test_mirrored_and_given_decoder_channels():
     assert model(torch.rand(1, 1, 5, 5)).shape == (1, 2, 5, 5)
 
 
+def test_an_encoder_that_begins_at_half_resolution_can_have_a_skip_at_full_resolution():
+    """What differs between the two pixels of a pair reaches the logits through the skip alone.
+
+    The encoder here sees the mean of each 2×2 block, as a strided stem does in effect, so without the skip a
+    checkerboard cannot be told from its negative.
+    """
+
+    class Halves(nn.Module):
+        in_channels, channels, strides = 1, [4, 4], [2, 4]
+
+        def forward(self, x):
+            half = nn.functional.avg_pool2d(x, 2).repeat(1, 4, 1, 1)
+            return [half, nn.functional.avg_pool2d(half, 2)]
+
+    torch.manual_seed(0)
+    board = torch.zeros(1, 1, 16, 16)
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = 1
+    blind = UNet(Halves(), 2, decoder_channels=[4, 4]).eval()
+    torch.testing.assert_close(blind(board), blind(1 - board))
+    seeing = UNet(Halves(), 2, decoder_channels=[4, 4], input_skip=6).eval()
+    assert (seeing(board) - seeing(1 - board)).abs().max() > 1e-3
+    # Two convolutions of 1→6→6 with their norms, and six more channels into the last block.
+    more = 9 * 6 + 9 * 36 + 4 * 6 + 9 * 6 * 4
+    assert sum(p.numel() for p in seeing.parameters()) - sum(p.numel() for p in blind.parameters()) == more
+
+
 def test_bf16_weights_and_autocast():
     model = classic().eval()
     image = torch.rand(1, 1, 8, 8)
@@ -273,6 +299,7 @@ def test_it_exports_for_any_size():
         (lambda: classic(normalisation={"mode": "fixed", "mean": [0, 0], "std": [1]}), "one per channel"),
         (lambda: classic(normalisation={"mode": "fixed", "mean": [0], "std": [0]}), "above 0"),
         (lambda: classic(normalisation={"mode": "mean"}), "dataset.normalisation=mean"),
+        (lambda: classic(input_skip=8), "model.input_skip=8: this encoder has a feature at full resolution"),
         (lambda: classic()(torch.rand(1, 3, 8, 8)), "1-channel images, this one has 3"),
         (lambda: build_encoder("unett", 1), "did you mean unet"),
         (lambda: build_encoder("unet", 1, dept=3), "did you mean depth"),

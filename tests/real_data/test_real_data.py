@@ -29,17 +29,20 @@ CHECKED = {
     ),
 }
 
+# The recipes' pretrained encoder is not here; the small classic net of `short` takes its place.
+CLASSIC = ["encoder=unet", "weights=random", "model.decoder_channels=null"]
+
 TRAINED = {
     "PhC-C2DH-U373": (
-        ["experiment=phc_u373"],
+        ["experiment=phc_u373", *CLASSIC],
         {"train": ["01/001", "01/005"], "val": ["01/112"], "test": ["02/026", "02/106"]},
     ),
     "DIC-C2DH-HeLa": (
-        ["experiment=dic_hela"],
+        ["experiment=dic_hela", *CLASSIC],
         {"train": ["01/002", "01/003", "01/067"], "val": ["01/054"], "test": ["02/042", "02/061"]},
     ),
     "kaggle_3m": (
-        ["experiment=brain_mri"],
+        ["experiment=brain_mri", *CLASSIC],
         {
             "train": ["TCGA_CS_4942_19970222/11", "TCGA_CS_4942_19970222/1"],
             "val": ["TCGA_CS_4944_20010208/10"],

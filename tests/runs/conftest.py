@@ -114,3 +114,17 @@ def threshold_model(tmp_path):
         return save_threshold_model(tmp_path / name, **keys)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def brain_file(tmp_path_factory) -> Path:
+    """A file with the published brain model's names and shapes, and random weights."""
+    from unet_train.models.spec import build_model
+    from unet_train.models.weights import brain_mri_spec
+    from unet_train.models.weights.names import brain_mri_names
+
+    torch.manual_seed(0)
+    state = build_model(brain_mri_spec()).state_dict()
+    path = tmp_path_factory.mktemp("brain") / "unet.pt"
+    torch.save({theirs: state[ours] for theirs, ours in brain_mri_names().items()}, path)
+    return path

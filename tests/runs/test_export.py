@@ -17,7 +17,7 @@ from unet_train.inference.predictor import DataDescription, Predictor
 from unet_train.inference.whole import resample_probabilities
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.runs import export
-from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.training import checkpoints
 
 OUTPUTS = {
@@ -245,6 +245,38 @@ def test_a_card_names_scores_objects_and_how_a_brain_is_prepared(tmp_path, run_c
         assert part in card
 
 
+def test_the_published_brain_model_is_exported_without_a_checkpoint(
+    tmp_path, brain_file, run_command, capsys
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    output = tmp_path / "out"
+    words = ["weights=brain_mri", f"weights.path={brain_file}", f"output={output}"]
+    assert run_command("export", *words) == 0
+    assert "onnxruntime differs from PyTorch" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(str(output / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert [value.name for value in session.get_inputs()] == ["image", "mean", "std"]
+    # The reference is a prediction of the same file through the package.
+    model = brain_mri_predictor(str(brain_file), accelerator="cpu", precision="32")[0]
+    slices = [noise(256, 256, 3) // (n + 1) for n in range(2)]
+    statistics = volume_statistics(slices)
+    low, high = statistics.low, statistics.high
+    stretched = np.stack([np.clip((s / 255 - low) / (high - low), 0, 1) for s in slices]).astype(np.float32)
+    mean, std = (np.array([v] * 2, np.float32) for v in (statistics.mean, statistics.std))
+    feed = {"image": stretched.transpose(0, 3, 1, 2), "mean": mean, "std": std}
+    found = session.run(["probabilities"], feed)[0]
+    for got, picture in zip(found, slices, strict=True):
+        np.testing.assert_allclose(got, model.predict(picture, statistics).probabilities, atol=1e-5)
+    card = (output / "model_card.md").read_text(encoding="utf-8")
+    for part in (
+        "mateuszbuda/brain-segmentation-pytorch, release v1.0",
+        "selected on ten of these patients",
+        "CC BY-NC-SA 4.0",
+        "sha256 does not begin with e012d006",
+        "None were measured here",
+    ):
+        assert part in card
+
+
 # --- refusals -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "says"),
@@ -257,6 +289,9 @@ def test_a_card_names_scores_objects_and_how_a_brain_is_prepared(tmp_path, run_c
         (["ckpt={t}/best.pt", "output={t}/o", "format=tflite"], "onnx, torch_export, safetensors"),
         (["ckpt={t}/best.pt", "output={t}/o", "pixels=uint8"], "pixels=uint8: a model normalised per volume"),
         (["ckpt={t}/text.pt", "output={t}/o"], "text.pt"),
+        (["ckpt={t}/best.pt", "weights=brain_mri", "output={t}/o"], "leave one out"),
+        (["weights=imagenet", "output={t}/o"], "holds no whole model"),
+        (["weights=brain_mri", "weights.path={t}/no.pt", "output={t}/o"], "no such file"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, run_command, capsys, words, says):

@@ -12,14 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 
 from unet_train.data.images import read_image, read_labels, write_image
 from unet_train.data.normalisation import volume_statistics
 from unet_train.errors import UserError
-from unet_train.models.spec import build_model
-from unet_train.models.weights import brain_mri_spec
-from unet_train.models.weights.names import brain_mri_names
 from unet_train.runs import prediction
 from unet_train.runs.checkpoint_files import brain_mri_predictor
 from unet_train.runs.prediction_inputs import find_inputs, unique_names
@@ -262,7 +258,14 @@ def test_a_declared_range_counts_unless_another_is_given(tmp_path, threshold_mod
     model = threshold_model(intensity_range=(0.0, 399.0))
     for name, words, count in (("as_trained", [], 200), ("other", ["intensity_range=[0,199.5]"], 300)):
         assert (
-            run_command("predict", f"ckpt={model}", f"input={image}", f"output={tmp_path / name}", *words)
+            run_command(
+                "predict",
+                f"ckpt={model}",
+                f"input={image}",
+                f"output={tmp_path / name}",
+                "precision=32",
+                *words,
+            )
             == 0
         )
         assert read_labels(tmp_path / name / "classes" / "a.tif").sum() == count
@@ -448,16 +451,6 @@ def test_sigterm_ends_with_143(tmp_path, threshold_model):
 
 
 # --- volumes ------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def brain_file(tmp_path_factory) -> Path:
-    """A file with the published names and shapes."""
-    torch.manual_seed(0)
-    state = build_model(brain_mri_spec()).state_dict()
-    path = tmp_path_factory.mktemp("brain") / "unet.pt"
-    torch.save({theirs: state[ours] for theirs, ours in brain_mri_names().items()}, path)
-    return path
-
-
 def slices(folder: Path, numbers: tuple[int, ...], seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     images = [rng.integers(0, 40 * (seed + 1), (32, 32, 3), np.uint8) for _ in numbers]

@@ -7,7 +7,7 @@ import sys
 
 from unet_train.commands import shell
 from unet_train.config.compose import compose_command
-from unet_train.config.early import check_output, check_own_encoder, find_checkpoint
+from unet_train.config.early import check_output, check_own_encoder, check_whole_model
 from unet_train.config.schema import ExportConfig
 from unet_train.errors import UserError
 
@@ -23,7 +23,7 @@ def export(arguments: shell.Arguments) -> int:
     """Compose, check, export; the exit code."""
     shell.refuse_sweeps(arguments, "export")
     config: ExportConfig = compose_command("export", arguments.overrides, arguments.config_dir).config
-    find_checkpoint(config.ckpt)
+    check_whole_model([config.ckpt] if config.ckpt else [], config.weights)
     check_output(config.output)
     check_own_encoder(config.encoder)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]

@@ -125,7 +125,9 @@ def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
             signal.signal(number, forward)
         rank = wait_for(processes)
         words = said[rank]
-        if words is not None and processes[rank].returncode:
+        # What is wrong with the input every process finds; whichever ended first, rank 0 has said it already.
+        told = processes[0].returncode == processes[rank].returncode == 2
+        if words is not None and processes[rank].returncode and not told:
             words.seek(0)
             sys.stderr.write(words.read())
         return processes[rank].returncode

@@ -252,6 +252,7 @@ def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[st
         outputs=list(outputs),
         head=config.model.head,
         decoder_channels=config.model.decoder_channels,
+        input_skip=config.model.input_skip,
         norm=config.model.norm,
         normalisation={"mode": mode, "mean": mean, "std": std},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,21 @@ def check_train(config: TrainConfig) -> None:
         share = getattr(config.augmentation, name)
         if share > 1:
             raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
+
+
+def check_whole_model(names: Sequence[str], weights: Any) -> None:
+    """Refuse what is not one way to a whole model: checkpoints that exist, or weights=brain_mri."""
+    kind = None if weights is None else weights.kind
+    if kind not in (None, "brain_mri"):
+        raise UserError(f"weights={kind} holds no whole model; say ckpt=FILE or weights=brain_mri")
+    if names and kind:
+        raise UserError("ckpt and weights=brain_mri name a model each: leave one out")
+    if not names and not kind:
+        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or weights=brain_mri)")
+    for name in names:
+        find_checkpoint(name)
+    if kind and weights.path and not expand(weights.path).is_file():
+        raise UserError(f"weights.path={weights.path}: no such file")
 
 
 def find_checkpoint(path: str) -> Path:

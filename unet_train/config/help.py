@@ -35,7 +35,8 @@ INTRO = {
 
   unet-export ckpt=runs/demo/…/best.pt output=exported                       ONNX
   unet-export ckpt=runs/demo/… format=torch_export output=exported
-  unet-export ckpt=runs/demo/… format=safetensors output=exported            weights alone""",
+  unet-export ckpt=runs/demo/… format=safetensors output=exported            weights alone
+  unet-export weights=brain_mri output=exported                              the published brain MRI model""",
     "data": """Look after data sets.
 
   unet-data check dataset=folder dataset.root=my_images     read every file, list every problem

@@ -75,6 +75,11 @@ class Model:
     norm: str = key(
         "normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none")
     )
+    input_skip: int = key(
+        "channels of a skip at full resolution, for encoders that begin at half of it; 0: none",
+        at_least=0,
+        before=0,
+    )
 
 
 # --- data set -----------------------------------------------------------------------------------------
@@ -376,7 +381,8 @@ class PredictConfig:
 class ExportConfig:
     """Everything `unet-export` is told."""
 
-    ckpt: str = key("checkpoint to export, runs/…/best.pt, or a run folder")
+    ckpt: str | None = key("checkpoint to export, runs/…/best.pt, or a run folder")
+    weights: Any = key("weights=brain_mri in place of ckpt: the published brain MRI model")
     format: str = key("what is written", choices=("onnx", "torch_export", "safetensors"))
     output: str = key("folder for model.onnx, model.pt2 or model.safetensors, and model_card.md")
     pixels: str = key(

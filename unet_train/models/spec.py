@@ -39,6 +39,8 @@ class ModelSpec:
         decoder. Encoders of torchvision and timm keep the norm their weights were trained with.
     normalisation
         ``{"mode": "fixed"|"image"|"volume", "mean": list|None, "std": list|None}``.
+    input_skip
+        Channels of the skip at full resolution (:class:`unet_train.models.unet.UNet`), 0 for none.
     """
 
     encoder: dict[str, Any]
@@ -50,6 +52,7 @@ class ModelSpec:
     normalisation: dict[str, Any] = field(
         default_factory=lambda: {"mode": "fixed", "mean": None, "std": None}
     )
+    input_skip: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """A copy as plain dict, list, str, int, float."""
@@ -82,6 +85,7 @@ class ModelSpec:
         copy["encoder"] = dict(encoder)
         copy["outputs"] = [str(name) for name in values["outputs"]]
         copy["in_channels"] = int(values["in_channels"])
+        copy["input_skip"] = int(values.get("input_skip", 0))
         if values.get("decoder_channels") is not None:
             copy["decoder_channels"] = [int(width) for width in values["decoder_channels"]]
         return cls(**copy)
@@ -151,6 +155,7 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
         decoder_channels=spec.decoder_channels,
         norm=spec.norm,
         normalisation=spec.normalisation,
+        input_skip=spec.input_skip,
     )
     model.spec = spec  # type: ignore[assignment]
     # Convolutions are 1.6 times (fp32) to 2 times (bf16) as fast in this layout on a CPU, more on a GPU.

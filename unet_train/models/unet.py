@@ -156,6 +156,10 @@ class UNet(nn.Module):
     normalisation
         ``{"mode": "fixed"|"image"|"volume", "mean": […]|None, "std": […]|None}``, see
         :class:`Normalisation`. Default: pixels in [0, 1] as they are.
+    input_skip
+        The encoders of classification nets begin with a stride of 2, so that the last doubling of the
+        expanding path has nothing to join and thin structures blur. Above 0: two convolutions of so many
+        channels on the image itself give it a feature of stride 1. 0: none.
 
     Raises
     ------
@@ -178,6 +182,7 @@ class UNet(nn.Module):
         decoder_channels: Sequence[int] | None = None,
         norm: str = "batch",
         normalisation: Mapping[str, Any] | None = None,
+        input_skip: int = 0,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -192,11 +197,20 @@ class UNet(nn.Module):
         channels = [int(count) for count in cast(Sequence[int], encoder.channels)]
         strides = [int(stride) for stride in cast(Sequence[int], encoder.strides)]
         _check_features(channels, strides)
+        widths = _decoder_widths(channels, strides, decoder_channels)
         self.in_channels = int(cast(int, encoder.in_channels))
+        self.input_skip = None
+        if input_skip:
+            if strides[0] == 1:
+                raise UserError(
+                    f"model.input_skip={input_skip}: this encoder has a feature at full resolution already; set it to 0"
+                )
+            self.input_skip = DoubleConv(self.in_channels, input_skip, norm)
+            initialise(self.input_skip)
+            channels, strides = [input_skip, *channels], [1, *strides]
         self.outputs = outputs
         self.head_kind = head
         self.stride = strides[-1]
-        widths = _decoder_widths(channels, strides, decoder_channels)
         self.normalisation = Normalisation(self.in_channels, **(normalisation or {}))
         self.encoder = encoder
         self.decoder = Decoder(channels, strides, widths, norm)
@@ -238,7 +252,10 @@ class UNet(nn.Module):
         x = _pad_axis(_pad_axis(x, 2, self.stride, self.training), 3, self.stride, self.training)
         # Weights cast to bf16 or fp16 (inference) want their own dtype; under autocast these are float32.
         x = x.to(self.head.weight.dtype)
-        logits = self.head(self.decoder(self.encoder(x)))
+        features = self.encoder(x)
+        if self.input_skip is not None:
+            features = [self.input_skip(x), *features]
+        logits = self.head(self.decoder(features))
         if is_exporting():
             # A slice leaves the graph with an assertion on whether it cuts anything, true of the example alone.
             rows = torch.arange(height, device=logits.device)

@@ -24,8 +24,9 @@ from unet_train.errors import UserError
 from unet_train.inference.graph import PIXELS, PredictionGraph, exportable
 from unet_train.inference.predictor import Predictor
 from unet_train.models.spec import ModelSpec, build_model
-from unet_train.models.weights import load_file
-from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.models.weights import brain_mri_spec, load_file
+from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
+from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.export_check import Case, draw_cases, own_images
 from unet_train.runs.model_card import Exported, model_card
 from unet_train.training.run_folder import LOGGER, log_to
@@ -64,9 +65,7 @@ def export_run(config: ExportConfig) -> Path:
     """
     log_to(None)
     output = expand(config.output)
-    predictor, content, source = load_predictor(
-        config.ckpt, accelerator="cpu", precision="32", encoder=config.encoder
-    )
+    predictor, content, source = load_model(config)
     if config.format != "safetensors" and not exportable(predictor.target):
         raise UserError(
             f"{source}: target {predictor.data.target} cannot be exported as a graph; use format=safetensors"
@@ -90,6 +89,25 @@ def export_run(config: ExportConfig) -> Path:
     (output / "model_card.md").write_text(model_card(exported, content, source), encoding="utf-8")
     LOGGER.info(f"written   {path} ({path.stat().st_size / 1e6:.1f} MB), {output / 'model_card.md'}")
     return path
+
+
+def load_model(config: ExportConfig) -> tuple[Predictor, dict[str, Any], Path]:
+    """What `ckpt` or `weights` names: the predictor, what its checkpoint holds, and the file.
+
+    The published model has no checkpoint: there is its description alone.
+
+    Raises
+    ------
+    UserError
+    """
+    if config.ckpt:
+        return load_predictor(config.ckpt, accelerator="cpu", precision="32", encoder=config.encoder)
+    path = config.weights.path
+    predictor, notes = brain_mri_predictor(path, accelerator="cpu", precision="32")
+    for note in notes:
+        LOGGER.info(note)
+    file = expand(path) if path else Path(BRAIN_MRI_URL)
+    return predictor, {"model": brain_mri_spec().to_dict(), "notes": notes}, file
 
 
 def choose_pixels(wanted: str, predictor: Predictor, pictures: list[np.ndarray]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_train.config.early import check_own_encoder, expand, find_checkpoint
+from unet_train.config.early import check_own_encoder, check_whole_model, expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.images import IMAGE_SUFFIXES, list_images, natural_key
 from unet_train.errors import UserError
@@ -59,18 +59,7 @@ def check_predict(config: PredictConfig) -> Inputs:
     ------
     UserError
     """
-    names = checkpoint_names(config.ckpt)
-    kind = None if config.weights is None else config.weights.kind
-    if kind not in (None, "brain_mri"):
-        raise UserError(f"weights={kind} holds no whole model; predict with ckpt=FILE or weights=brain_mri")
-    if names and kind:
-        raise UserError("ckpt and weights=brain_mri name a model each: leave one out")
-    if not names and not kind:
-        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or weights=brain_mri)")
-    for name in names:
-        find_checkpoint(name)
-    if kind and config.weights.path and not expand(config.weights.path).is_file():
-        raise UserError(f"weights.path={config.weights.path}: no such file")
+    check_whole_model(checkpoint_names(config.ckpt), config.weights)
     check_own_encoder(config.encoder)
     given = config.intensity_range
     if given is not None and (len(given) != 2 or not given[0] < given[1]):
