@@ -56,6 +56,7 @@ def unet(
     unet_train.errors.UserError
         Without network, or for a file that does not fit, in one line.
     """
+    from unet_train.errors import UserError, in_terms_of
     from unet_train.models.encoders import build_encoder
     from unet_train.models.unet import UNet
     from unet_train.models.weights import load_brain_mri
@@ -69,7 +70,10 @@ def unet(
     )
     net = net.to(memory_format=torch.channels_last)
     if pretrained is not False:
-        load_brain_mri(net, None if pretrained is True else pretrained, progress=progress)
+        try:
+            load_brain_mri(net, None if pretrained is True else pretrained, progress=progress)
+        except UserError as error:
+            raise UserError(in_terms_of("hub", str(error))) from error
         net.eval()
     return Probabilities(net).train(net.training)
 

@@ -106,6 +106,8 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no whole model"):
         unet_train.load(weights="imagenet")
+    with pytest.raises(UserError, match=r"^accelerator=abacus"):
+        unet_train.load(weights="brain_mri", weights_path=tmp_path / "bad.pt", accelerator="abacus")
 
 
 def test_the_example_of_the_documentation_runs(run, repository, tmp_path, monkeypatch):
@@ -131,6 +133,7 @@ def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
         ("cell.png", "unet_train.predict takes files"),
         (np.zeros((2, 3, 8, 8), np.uint8), r"H×W or H×W×C and not empty; this one is \(2, 3, 8, 8\)"),
         (np.full((8, 8), np.nan, np.float32), "no numbers"),
+        (np.full((8, 8), 180, np.float32), "float32 values from 180 to 180; they must lie in 0 to 1"),
     ):
         with pytest.raises(UserError, match=says):
             unet_train.load(run.folder).predict(image)

@@ -11,7 +11,7 @@ from typing import Any
 
 from unet_train.config.compose import compose_command, compose_train
 from unet_train.config.early import check_train
-from unet_train.errors import UserError
+from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Predictor
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.prediction import Outcome, predict_run
@@ -96,12 +96,15 @@ def load(
         raise UserError(f"tile={tile!r}: a number of pixels, such as tile=512")
     tiles = SimpleNamespace(size=tile, overlap=overlap, batch=1)
     common: dict[str, Any] = {"accelerator": accelerator, "precision": precision, "tile": tiles, "tta": tta}
-    if ckpt is not None:
+    if weights not in (None, "brain_mri"):
+        raise UserError(f"weights={weights} holds no whole model; there is brain_mri")
+    try:
+        if ckpt is None:
+            return brain_mri_predictor(None if weights_path is None else os.fspath(weights_path), **common)[0]
         own = dict(encoder) if encoder is not None else None
         return load_predictor(os.fspath(ckpt), encoder=own, **common)[0]
-    if weights != "brain_mri":
-        raise UserError(f"weights={weights} holds no whole model; there is brain_mri")
-    return brain_mri_predictor(None if weights_path is None else os.fspath(weights_path), **common)[0]
+    except UserError as error:
+        raise UserError(in_terms_of("load", str(error))) from error
 
 
 def predict(

@@ -9,13 +9,23 @@ class UserError(Exception):
 
 
 _ELSEWHERE = {
-    "predict": ("dataset.intensity_range", "trainer.precision", "trainer.accelerator"),
-    "eval": ("trainer.precision", "trainer.accelerator"),
+    "predict": {
+        "dataset.intensity_range": "intensity_range",
+        "trainer.precision": "precision",
+        "trainer.accelerator": "accelerator",
+    },
+    "eval": {"trainer.precision": "precision", "trainer.accelerator": "accelerator"},
+    "load": {
+        "weights.path=": "weights_path=",
+        "trainer.precision": "precision",
+        "trainer.accelerator": "accelerator",
+    },
+    "hub": {"weights.path=": "pretrained="},
 }
 
 
 def in_terms_of(command: str, message: str) -> str:
-    """A message with the keys named as this command has them: ``intensity_range`` in unet-predict."""
-    for key in _ELSEWHERE.get(command, ()):
-        message = message.replace(key, key.partition(".")[2])
+    """A message with the keys named as this command (or function) has them: ``intensity_range`` in unet-predict."""
+    for key, here in _ELSEWHERE.get(command, {}).items():
+        message = message.replace(key, here)
     return message

@@ -42,8 +42,10 @@ def test_pretrained_takes_a_path(hub, tmp_path):
 
 
 def test_pretrained_without_network(hub, torch_home, no_network):
-    with pytest.raises(UserError, match=r"unet-e012d006\.pt"):
+    with pytest.raises(UserError, match=r"unet-e012d006\.pt") as caught:
         hub("unet", pretrained=True)
+    assert "pretrained=FILE" in str(caught.value)
+    assert "weights.path" not in str(caught.value)
 
 
 def test_several_outputs_each_have_a_sigmoid(hub):

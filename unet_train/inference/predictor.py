@@ -288,8 +288,15 @@ class Predictor:
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or image.size == 0:
             raise UserError(f"an image is H×W or H×W×C and not empty; this one is {image.shape}")
-        if image.dtype == np.float32 and not np.isfinite(image).all():
-            raise UserError("the image holds values that are no numbers (NaN or infinite)")
+        if image.dtype == np.float32:
+            low, high = float(image.min()), float(image.max())
+            if not np.isfinite((low, high)).all():
+                raise UserError("the image holds values that are no numbers (NaN or infinite)")
+            if low < 0 or high > 1:
+                raise UserError(
+                    f"the image holds float32 values from {low:g} to {high:g}; they must lie in 0 to 1 (model.read "
+                    "scales a file as the training files were)"
+                )
         if image.dtype not in (np.uint8, np.float32):
             image = scale_pixels(image, self.data.intensity_range)
         self.check_channels(image, "image")
@@ -322,4 +329,11 @@ def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:
         for what in ("classes", "channels", "target", "normalisation", "intensity_range"):
             mine, theirs = getattr(predictor.data, what), getattr(first, what)
             if mine != theirs:
-                raise UserError(f"ckpt={name}: its {what} ({mine}) are not those of {names[0]} ({theirs})")
+                raise UserError(
+                    f"ckpt={name}: its {what} ({_said(mine)}) are not those of {names[0]} ({_said(theirs)})"
+                )
+
+
+def _said(value: Any) -> str:
+    """A description's value in words."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

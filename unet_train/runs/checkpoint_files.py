@@ -31,8 +31,8 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
     missing = [name for name in ("format", "model", "data", "state_dict") if name not in content]
     if missing:
         raise UserError(
-            f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict goes in by "
-            "weights=file weights.path=…"
+            f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict has no description "
+            "of its model, but a training can start from it: unet-train weights=file weights.path=…"
         )
     if content["format"] > FORMAT:
         raise UserError(

@@ -149,6 +149,13 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     settings = loop_settings(config, device)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
     parts = build_parts(config, model, outputs, device, precision, me, total)
+    predictor = Predictor(
+        model=model,
+        data=data.description,
+        device=str(device),
+        dtype=precision.dtype,
+        tiling=Tiling(config.tile.size or "auto", config.tile.overlap, config.tile.batch),
+    )
     state = State()
     if resumed is not None:
         state = State(**resumed["state"])
@@ -156,6 +163,9 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         parts.load_state_dict(resumed)
         if state.epoch >= config.trainer.epochs or (state.stopped_early and not _extends(config, resumed)):
             LOGGER.info(f"{folder}: finished already ({state.epoch} epochs); more with trainer.epochs=N")
+            if me.main and not read_checkpoint(folder / "best.pt").get("objects"):
+                # It was stopped between its last epoch and this.
+                add_object_rule(folder / "best.pt", predictor, data)
             return state.best
 
     if me.main:
@@ -172,13 +182,6 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         _tell_resume(config, composed.tree, resumed, state, parts, settings, total)
 
     history = History(folder if me.main else None, state.epoch, state.update)
-    predictor = Predictor(
-        model=model,
-        data=data.description,
-        device=str(device),
-        dtype=precision.dtype,
-        tiling=Tiling(config.tile.size or "auto", config.tile.overlap, config.tile.batch),
-    )
     validation = Validation(config, data, predictor, parts, history, state, me) if data.split.val else None
     writer = CheckpointWriter(composed, config, data, spec, parts, folder)
     started = time.monotonic()
@@ -202,9 +205,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
         raise
     finally:
         history.close()
-    if me.main and data.description.has_instances and data.split.val:
-        add_object_rule(folder / "best.pt", predictor, data)
     if me.main:
+        add_object_rule(folder / "best.pt", predictor, data)
         _tell_end(folder, state, config, validation, time.monotonic() - started)
     return score
 
@@ -452,7 +454,12 @@ RULE_IMAGES = 8
 
 
 def add_object_rule(path: Path, predictor: Predictor, data: Data) -> None:
-    """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it."""
+    """Choose on the validation part how objects are cut out of the best weights' probabilities; keep it.
+
+    Where the data tell no objects apart, or there is no validation part, nothing is done.
+    """
+    if not (data.description.has_instances and data.split.val):
+        return
     content = read_checkpoint(path)
     predictor.model.load_state_dict(content["state_dict"])
     few = records_to_choose_by(data.split, data.source.records())

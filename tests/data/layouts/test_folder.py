@@ -110,6 +110,8 @@ def test_ignore_value_and_declared_values(tmp_path):
     pair(tmp_path, "b", 0, 99)
     with pytest.raises(UserError, match=r"b\.png: pixel values 99 are no class \(known: 0, 7, 128, 200\)"):
         source.read_truth(FolderSource(tmp_path, values={0: 0, 128: 2, 200: 1, 99: 1, 7: 0}).records()[1])
+    with pytest.raises(UserError, match=r"dataset\.values: no pixel value for class id 1"):
+        FolderSource(tmp_path, values={0: 0, 1: 2})
     with pytest.raises(UserError, match=r"dataset\.values: class ids 0, 5 do not fit 2 classes"):
         FolderSource(tmp_path, values={0: 0, 1: 5}, classes=["bg", "x"])
 

@@ -411,6 +411,12 @@ def _declared_values(values: Mapping[int, int], names: tuple[str, ...] | None) -
         raise UserError(
             f"dataset.values: class ids {_list_values(used)} do not fit {count} classes (0 to {count - 1})"
         )
+    skipped = sorted(set(range(count)) - set(used)) if names is None else []
+    if skipped:
+        raise UserError(
+            f"dataset.values: no pixel value for class id {_list_values(skipped)}; number the classes 0, 1, 2, … or "
+            "give their names by dataset.classes"
+        )
     return mapping
 
 
