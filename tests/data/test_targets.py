@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from unet_train.data.targets import TARGETS, get_target
 from unet_train.errors import UserError
@@ -63,6 +64,48 @@ def test_a_thin_object_keeps_a_seed():
     assert (target[instances == 4] == 2).any()
 
 
+@pytest.mark.parametrize(("width", "core", "scale"), [(1, 0.5, 1.0), (3, 0.7, 0.5), (2, 0.3, 1.0)])
+def test_core_is_the_brute_force_one(width, core, scale):
+    """Pixels deeper than a share of their object's greatest depth, over all pairs of pixels; the rest as before."""
+    some = False
+    for seed in range(4):
+        instances = random_instances(seed)
+        classes = (instances > 0).astype(np.uint8)
+        pixels = np.argwhere(np.ones_like(instances))
+        flat = instances.ravel()
+        depth = np.array(
+            [
+                np.hypot(*(pixels[flat != v] - p).T).min() if v else 0
+                for p, v in zip(pixels, flat, strict=True)
+            ]
+        ).reshape(instances.shape)
+        border = get_target("foreground_border", width=width).make(classes, instances, scale)
+        found = get_target("foreground_core", width=width, core=core).make(classes, instances, scale)
+        np.testing.assert_array_equal(found == 2, border == 2)
+        for label in np.unique(instances[instances > 0]):
+            own = instances == label
+            pieces, _ = ndimage.label(own & (depth >= core * depth[own].max() - 1e-6))
+            middles = np.unique(pieces[own & (depth >= depth[own].max() - 1e-6)])
+            cores = [(pieces == middle) & (border == 1) for middle in middles]
+            assert any(np.array_equal((found == 3) & own, expected) for expected in cores)
+            some |= (found[own] == 1).any() and (found[own] == 3).any()
+    assert some
+
+
+def test_an_object_of_two_lobes_has_one_core():
+    instances = np.zeros((20, 44), np.int32)
+    rows, columns = np.ogrid[:20, :44]
+    for column, radius in ((10, 8), (32, 9)):
+        instances[(rows - 10) ** 2 + (columns - column) ** 2 < radius**2] = 7
+    instances[9:11, 10:32] = 7
+    target = get_target("foreground_core", width=1)
+    made = target.make((instances > 0).astype(np.uint8), instances)
+    assert ndimage.label(made == 3)[1] == 1
+    assert (made[:, 25:] == 3).any()
+    assert not (made[:, :20] == 3).any()
+    assert (target.make(np.ones((8, 8), np.uint8), np.full((8, 8), 3, np.int32)) == 3).all(), "no edge at all"
+
+
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("with_instances", [True, False])
 def test_unknown_pixels_stay_unknown_and_change_nothing_else(name, with_instances):
@@ -76,7 +119,7 @@ def test_unknown_pixels_stay_unknown_and_change_nothing_else(name, with_instance
     assert (part[:6] == 255).all()
     assert part.dtype == np.uint8
     assert not (part[6:] == 255).any()
-    if with_instances or name != "foreground_border":
+    if with_instances or name not in ("foreground_border", "foreground_core"):
         np.testing.assert_array_equal(part[6:], whole[6:])
     np.testing.assert_array_equal(holed[6:], classes[6:])  # the input is not written to
 
@@ -139,6 +182,8 @@ def test_user_mistakes_are_named():
         get_target("foreground_border", widht=2)
     with pytest.raises(UserError, match="one foreground class"):
         get_target("foreground_border").outputs(("background", "a", "b"))
+    with pytest.raises(UserError, match=r"core=1\.5 must lie between 0 and 1"):
+        get_target("foreground_core", core=1.5)
     for name, params in {"foreground": {"gap": 0}, "foreground_border": {"width": -1}}.items():
         with pytest.raises(UserError, match="positive"):
             get_target(name, **params)

@@ -24,6 +24,7 @@ OUTPUTS = {
     "classes": ["background", "cell"],
     "foreground": ["background", "cell"],
     "foreground_border": ["background", "inner", "border"],
+    "foreground_core": ["background", "inner", "border", "core"],
 }
 
 
@@ -69,6 +70,7 @@ def noise(*shape: int) -> np.ndarray:
         {"head": "sigmoid"},
         {"target": "foreground", "target_params": {"gap": 4.0}},
         {"target": "foreground_border"},
+        {"target": "foreground_core"},
     ],
     ids=str,
 )

@@ -90,7 +90,9 @@ class Dataset:
     name: str = key("name in run folders and reports; to choose a data set say dataset=NAME")
     layout: str = key("how the files lie", choices=("demo", "folder", "challenge", "kaggle", "custom"))
     root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
-    target: str = key("what the net learns", choices=("classes", "foreground", "foreground_border"))
+    target: str = key(
+        "what the net learns", choices=("classes", "foreground", "foreground_border", "foreground_core")
+    )
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
     scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01)
     normalisation: str = key(

@@ -111,7 +111,7 @@ class PredictionGraph(nn.Module):
 
     def _classes(self, outputs: Tensor) -> Tensor:
         if isinstance(self.target, ForegroundBorderTarget):
-            return torch.cat((outputs[:, :1], outputs[:, 1:2] + outputs[:, 2:3]), 1)
+            return torch.cat((outputs[:, :1], outputs[:, 1:].sum(1, keepdim=True)), 1)
         if isinstance(self.target, ForegroundTarget):
             side = 2 * self.gap + 1
             grown = functional.max_pool2d(outputs[:, 1:], side, 1, self.gap)

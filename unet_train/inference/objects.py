@@ -181,7 +181,8 @@ def tune(
     A few frames cannot tell apart what scores within `TOLERANCE`. Of the first stage's rules that come so near
     to its best, the one that parts objects most readily is taken, and of those the one that is surest of a
     seed: images to come may show more contacts than these, and two merged objects are two lost. In later
-    stages a value is left only for a better one, so that what makes no difference stays.
+    stages a value is left only for one that is better by more than `TOLERANCE`, in the first score or, where
+    that does not fall, in the second: what these frames cannot tell stays as it was.
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ def tune(
     Returns
     -------
     rule : ObjectRule
-        The one found: on these frames at most `TOLERANCE` below the best.
+        The one found.
     score : tuple of float
         Its score.
 
@@ -227,8 +228,13 @@ def tune(
         if number == 0:
             good = [item for item in tried if item[1][0] >= top[0] - TOLERANCE]
             best, best_score = max(good, key=lambda item: tuple(getattr(item[0], name) for name in stage))
-        elif top > best_score:
-            best, best_score = next(item for item in tried if item[1] == top)
+            continue
+        for place in range(len(best_score)):
+            no_worse = [item for item in tried if item[1][:place] >= best_score[:place]]
+            rule, value = max(no_worse, key=lambda item: item[1][place:])
+            if value[place] > best_score[place] + TOLERANCE:
+                best, best_score = rule, value
+                break
     return best, best_score
 
 

@@ -179,7 +179,7 @@ def _target(exported: Exported) -> list[str]:
     outputs: list[str] = list(graph.spec.outputs)
     way = "mapped back to the classes"
     if isinstance(graph.target, ForegroundBorderTarget):
-        way = f"{outputs[1]} and {outputs[2]} together are the foreground"
+        way = f"{', '.join(outputs[1:-1])} and {outputs[-1]} together are the foreground"
     elif isinstance(graph.target, ForegroundTarget):
         way = "gaps between touching objects, which the network draws as background, are closed again"
     return [

@@ -14,6 +14,7 @@ import numpy as np
 from unet_train.data.targets.classes import ClassesTarget
 from unet_train.data.targets.foreground import ForegroundTarget
 from unet_train.data.targets.foreground_border import ForegroundBorderTarget
+from unet_train.data.targets.foreground_core import ForegroundCoreTarget
 from unet_train.errors import UserError
 
 
@@ -37,6 +38,7 @@ TARGETS: dict[str, type] = {
     "classes": ClassesTarget,
     "foreground": ForegroundTarget,
     "foreground_border": ForegroundBorderTarget,
+    "foreground_core": ForegroundCoreTarget,
 }
 
 
@@ -74,6 +76,7 @@ __all__ = [
     "TARGETS",
     "ClassesTarget",
     "ForegroundBorderTarget",
+    "ForegroundCoreTarget",
     "ForegroundTarget",
     "Target",
     "get_target",

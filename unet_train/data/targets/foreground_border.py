@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from scipy import ndimage
@@ -73,32 +75,42 @@ class ForegroundBorderTarget:
             shown = (instances > 0) & (classes > 0) & ~unknown
         target = np.zeros(classes.shape, np.uint8)
         width = max(1.0, self.width * scale)
-        for label, box in enumerate(ndimage.find_objects(objects), start=1):
-            if box is None:
-                continue
-            rows, columns = (
-                slice(max(side.start - 1, 0), min(side.stop + 1, length))
-                for side, length in zip(box, classes.shape, strict=True)
-            )
-            own = objects[rows, columns] == label
-            depth = _depth(own)
+        for place, own, depth in objects_with_depth(objects):
             inner = depth > width
-            visible = own & shown[rows, columns]
+            visible = own & shown[place]
             if not inner.any():
                 inner = depth >= depth.max()
-            part = target[rows, columns]
-            part[visible] = np.where(inner[visible], INNER, BORDER)
+            target[place][visible] = np.where(inner[visible], INNER, BORDER)
         target[unknown] = IGNORE
         return target
 
     def class_probabilities(self, probabilities: np.ndarray, scale: float = 1.0) -> np.ndarray:
-        """2×H×W: background, and inner and border together."""
-        return np.stack([probabilities[BACKGROUND], probabilities[INNER] + probabilities[BORDER]])
+        """2×H×W: background, and all others together."""
+        return np.stack([probabilities[BACKGROUND], probabilities[BACKGROUND + 1 :].sum(0)])
 
     def object_maps(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Foreground: inner and border; seeds: inner alone."""
         foreground = (probabilities[INNER] + probabilities[BORDER]).astype(np.float32)
         return foreground, probabilities[INNER].astype(np.float32)
+
+
+def objects_with_depth(
+    objects: np.ndarray,
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
+    """Each object of an id map (H×W, 0 for none): its box, where it is in it, and how deep each pixel lies.
+
+    The box has a pixel more on each side, as far as the picture reaches. Depth is the distance to the nearest
+    pixel outside the object (float32); the edge of the picture is none.
+    """
+    for label, box in enumerate(ndimage.find_objects(objects), start=1):
+        if box is None:
+            continue
+        rows, columns = (
+            slice(max(side.start - 1, 0), min(side.stop + 1, length))
+            for side, length in zip(box, objects.shape, strict=True)
+        )
+        own = objects[rows, columns] == label
+        yield (rows, columns), own, _depth(own)
 
 
 def _depth(own: np.ndarray) -> np.ndarray:
