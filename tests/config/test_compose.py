@@ -79,6 +79,14 @@ def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():
     assert (config.encoder.init_features, config.encoder.depth) == (16, 3)  # the recipe's own choice
     config = compose_command("train", ["experiment=smoke", "dataset=folder", "dataset.root=here"]).config
     assert (config.dataset.layout, config.dataset.root) == ("folder", "here")
+    words = ["experiment=dic_hela", "dataset.root=here"]
+    assert compose_command("train", words).config.model.input_skip == 16
+    model = compose_command(
+        "train", [*words, "encoder=unet", "weights=random", "model.norm=group"]
+    ).config.model
+    assert (model.decoder_channels, model.input_skip, model.norm) == (None, 0, "group")
+    model = compose_command("train", [*words, "encoder=resnet", "model.input_skip=8"]).config.model
+    assert (model.decoder_channels, model.input_skip) == (None, 8)  # the command line's own stays
     with pytest.raises(UserError, match=r"encoder.init_features=4: no such key"):
         compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.init_features=4"])
 

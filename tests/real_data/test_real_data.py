@@ -30,7 +30,7 @@ CHECKED = {
 }
 
 # The recipes' pretrained encoder is not here; the small classic net of `short` takes its place.
-CLASSIC = ["encoder=unet", "weights=random", "model.decoder_channels=null"]
+CLASSIC = ["encoder=unet", "weights=random"]
 
 TRAINED = {
     "PhC-C2DH-U373": (

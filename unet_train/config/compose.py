@@ -36,6 +36,9 @@ from unet_train.errors import UserError
 OPTIONAL = ("dataset", "encoder", "split", "weights")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
 
+ENCODER_KEYS = ("decoder_channels", "input_skip")
+"""Keys of the model that fit one encoder and not another."""
+
 
 def config_folder() -> Path:
     """Folder of the shipped YAML: inside an installed package, beside it in a checkout."""
@@ -275,7 +278,8 @@ def sections_chosen_anew(
     """Sections for which the command line chose otherwise than the recipe: without the recipe's keys.
 
     ``experiment=demo encoder=resnet``: the recipe's ``encoder.init_features`` and ``encoder.depth`` were meant
-    for its own choice. To be called inside `initialize_config_dir`, or within Hydra's own job.
+    for its own choice; so were the keys of the model that go by the encoder. To be called inside
+    `initialize_config_dir`, or within Hydra's own job.
     """
     given = [o for o in overrides if o.startswith("experiment=")]
     files = [folder / "experiment" / f"{o.partition('=')[2]}.yaml" for o in given for folder in folders]
@@ -297,7 +301,21 @@ def sections_chosen_anew(
         if other and isinstance(recipe.get(section), dict) and section in own_choice:
             keys = [o for o in overrides if o.lstrip("+~").startswith(f"{section}.")]
             found[section] = compose(command, [str(chosen), *keys, *searchpath])[section]
+        if other and section == "encoder" and section in own_choice and isinstance(recipe.get("model"), dict):
+            found["model"] = _model_without_encoder_keys(command, recipe["model"], overrides, searchpath)
     return found
+
+
+def _model_without_encoder_keys(
+    command: str, recipe: dict[str, Any], overrides: Sequence[str], searchpath: Sequence[str]
+) -> DictConfig:
+    """The model section as the command line and the recipe have it, but for the recipe's `ENCODER_KEYS`."""
+    typed_here = [o for o in overrides if o.lstrip("+~").startswith("model.")]
+    model = compose(command, [*typed_here, *searchpath])["model"]
+    names = {o.lstrip("+~").partition("=")[0].partition(".")[2] for o in typed_here}
+    with open_dict(model):
+        model.update({k: v for k, v in recipe.items() if k not in (*ENCODER_KEYS, *names)})
+    return model
 
 
 def _from_experiment(message: str, overrides: Sequence[str]) -> str:
