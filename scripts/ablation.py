@@ -27,8 +27,9 @@ RECIPE = "the recipe"
 VARIANTS: dict[str, tuple[list[str], list[str]]] = {
     RECIPE: ([], []),
     "random weights instead of ImageNet's": (["weights=random"], []),
-    "no border class": (["dataset.target=classes", "dataset.target_params={}"], []),
-    "border weights instead of the border class": (
+    "no core class": (["dataset.target=foreground_border"], []),
+    "neither core nor border class": (["dataset.target=classes", "dataset.target_params={}"], []),
+    "border weights instead of both classes": (
         ["dataset.target=foreground", "dataset.target_params={gap:4}", "loss=border_weighted"],
         [],
     ),
@@ -36,6 +37,7 @@ VARIANTS: dict[str, tuple[list[str], list[str]]] = {
     "no scale jitter": (["augmentation=no_scale"], []),
     "gold labels only": (["dataset.labels=gold"], []),
     "no supervised ring in the margin": (["dataset.ring=0"], []),
+    "no skip at full resolution": (["model.input_skip=0"], []),
     "no averaged weights": (["trainer.ema_decay=null"], []),
     "with test-time augmentation": ([], ["tta=true"]),
 }
