@@ -279,7 +279,7 @@ def test_many_channels_and_classes(tmp_path, threshold_model, run_command):
     )  # an axis only the model explains
     model = threshold_model(channels=5, classes=("background", "cell", "nucleus"), threshold=0.33)
     words = ["predict", f"ckpt={model}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'o'}"]
-    assert run_command(*words, "probabilities=true") == 0
+    assert run_command(*words, "probabilities=true", "precision=32") == 0
     last = image[..., -1] / 255
     expected = (last > 0.33).astype(np.uint8) + (last > 0.66)
     for name in ("interleaved", "planes"):

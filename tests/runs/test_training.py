@@ -251,6 +251,7 @@ def test_one_batch_can_be_learnt_by_heart(tmp_path, run_command):
 
 
 FREE_OF_NORMS = [
+    "trainer.precision=32",
     *("experiment=smoke", "model.norm=none", "trainer.ema_decay=null", "optimizer=sgd", "optimizer.lr=0.05"),
     *("optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant", "trainer.epochs=1"),
     *("trainer.samples_per_epoch=16", "trainer.clip_grad_norm=1.0", "augmentation.crop_size=16"),

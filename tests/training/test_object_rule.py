@@ -9,6 +9,8 @@ from scipy import ndimage
 
 from unet_train.data.records import Record, Truth
 from unet_train.data.splits import Split
+from unet_train.data.targets import get_target
+from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.inference.objects import objects_from_maps
 from unet_train.runs.training import RULE_IMAGES, records_to_choose_by
 from unet_train.training.evaluation import choose_object_rule
@@ -44,7 +46,7 @@ class DepthPredictor:
     """Finds the foreground, and seeds that run together over the neck of a pair unless cut above 0.9."""
 
     data = SimpleNamespace(margin=0, normalisation="image")
-    target = SimpleNamespace(object_maps=lambda outputs: outputs)
+    target = SimpleNamespace(object_maps=lambda outputs: outputs, seed_thresholds=SEED_THRESHOLDS)
 
     def predict(self, image, statistics=None):
         inside = image[..., 0] > 100
@@ -62,6 +64,19 @@ def test_where_nothing_touches_the_rule_still_parts_a_touching_pair():
     foreground, seeds = predictor.predict(image).outputs
     assert objects_from_maps(foreground, seeds, replace(rule, seed_threshold=0.9)).max() == 1
     assert objects_from_maps(foreground, seeds, rule).max() == 2
+
+
+def test_a_target_says_which_seed_thresholds_make_sense():
+    """Where nothing touches every threshold is equally good, and the highest would cut an unsure core to pieces."""
+    predictor = DepthPredictor()
+    predictor.target = SimpleNamespace(
+        object_maps=predictor.target.object_maps,
+        seed_thresholds=get_target("foreground_core").seed_thresholds,
+    )
+    source = ApartDiscs()
+    rule, scores = choose_object_rule(predictor, source, source.records())
+    assert rule.seed_threshold == 0.9
+    assert scores["seg"] > 0.98
 
 
 def test_frames_between_the_gold_ones_of_a_validation_block_help_to_choose():

@@ -172,6 +172,7 @@ def tune(
     *,
     start: ObjectRule = DEFAULT_RULE,
     stages: Sequence[Mapping[str, Sequence[Any]]] | None = None,
+    seed_thresholds: Sequence[float] | None = None,
     margin: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[ObjectRule, tuple[float, ...]]:
@@ -195,6 +196,8 @@ def tune(
         Where to begin.
     stages : sequence of {field of ObjectRule: values}, or None
         None: `STAGES`.
+    seed_thresholds : sequence of float, or None
+        In place of those of the stages: what suits the seed map (`Target.seed_thresholds`).
     margin : int
         See `objects_from_maps`.
     progress : callable or None
@@ -223,6 +226,8 @@ def tune(
 
     best, best_score = start, trial(start)
     for number, stage in enumerate(STAGES if stages is None else stages):
+        if seed_thresholds is not None and "seed_threshold" in stage:
+            stage = {**stage, "seed_threshold": seed_thresholds}
         tried = [(best, best_score), *((rule, trial(rule)) for rule in _combinations(best, stage))]
         top = max(value for _, value in tried)
         if number == 0:

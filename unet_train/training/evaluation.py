@@ -174,7 +174,12 @@ def choose_object_rule(
             references.append(truth.instances)
             markers.append(truth.markers)
     margin = predictor.data.margin
-    rule, (seg, det) = tune(maps, scorer(references, markers, margin=margin), margin=margin)
+    rule, (seg, det) = tune(
+        maps,
+        scorer(references, markers, margin=margin),
+        seed_thresholds=predictor.target.seed_thresholds,
+        margin=margin,
+    )
     return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})
 
 

@@ -19,7 +19,15 @@ from unet_train.errors import UserError
 
 
 class Target(Protocol):
-    """What a target offers. Widths are stated in native pixels and shrink with the working resolution."""
+    """What a target offers. Widths are stated in native pixels and shrink with the working resolution.
+
+    Attributes
+    ----------
+    seed_thresholds : tuple of float
+        Those that make sense for its seed map (`object_maps`), from which validation images choose.
+    """
+
+    seed_thresholds: tuple[float, ...]
 
     def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the model's outputs; the index is the value in the target map."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+SEED_THRESHOLDS: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Of maps whose seeds touch where the net is unsure: the higher, the more readily objects are parted."""
+
 
 class ClassesTarget:
     """Learn the class map as it is."""
+
+    seed_thresholds = SEED_THRESHOLDS
 
     def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
         """The data set's classes."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from unet_train.data.records import IGNORE
+from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.errors import UserError
 
 
@@ -18,6 +19,8 @@ class ForegroundTarget:
         Width of the gap in native pixels; half of it is taken from either object, at least one pixel of the
         working resolution from each.
     """
+
+    seed_thresholds = SEED_THRESHOLDS
 
     def __init__(self, gap: float = 2.0):
         if not gap > 0:

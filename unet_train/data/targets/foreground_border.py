@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from unet_train.data.records import IGNORE
+from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.errors import UserError
 
 BACKGROUND, INNER, BORDER = 0, 1, 2
@@ -22,6 +23,8 @@ class ForegroundBorderTarget:
     width : float
         Width of the rim in native pixels, at least one pixel of the working resolution.
     """
+
+    seed_thresholds = SEED_THRESHOLDS
 
     def __init__(self, width: float = 3.0):
         if not width > 0:

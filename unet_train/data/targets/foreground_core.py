@@ -25,6 +25,9 @@ class ForegroundCoreTarget(ForegroundBorderTarget):
         In (0, 1): the core is what lies deeper than this share of the object's greatest depth.
     """
 
+    seed_thresholds = (0.6, 0.7, 0.8, 0.9)
+    """Cores lie apart by themselves; beyond these one core comes to pieces."""
+
     def __init__(self, width: float = 3.0, core: float = 0.5):
         super().__init__(width)
         if not 0 < core < 1:
