@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from unet_train.errors import UserError
 from unet_train.models.encoders import ENCODERS, build_encoder
@@ -148,3 +149,29 @@ def test_missing_libraries_are_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     with pytest.raises(UserError, match="reinstall torch and torchvision together from one index"):
         build_encoder("resnet", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"), [("timm", {"name": "tf_efficientnet_lite0"}), ("efficientnet", {"variant": "b0"})]
+)
+def test_wide_depthwise_convolutions_stay_in_float32_on_a_cpu(kind, params):
+    """oneDNN's backward pass of them is three times slower in bf16; what comes in and out keeps its type."""
+    torch.manual_seed(0)
+    encoder = build_encoder(kind, 1, **params).eval()
+    seen = []
+    wide = [
+        part
+        for part in encoder.modules()
+        if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1 and part.kernel_size[0] >= 5
+    ]
+    assert len(wide) > 5
+    for part in wide:
+        part.register_forward_hook(lambda module, inputs, output: seen.append((module, inputs[0], output)))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        encoder(torch.rand(1, 1, 64, 64))
+        inside = list(seen)
+    assert len(inside) == len(wide)
+    for module, x, output in inside:
+        assert x.dtype == output.dtype == torch.bfloat16
+        exact = module(x.float())  # without autocast: plain float32
+        torch.testing.assert_close(output, exact.to(torch.bfloat16), rtol=0, atol=0)

@@ -243,7 +243,7 @@ def tune(
     return best, best_score
 
 
-TOLERANCE = 0.005
+TOLERANCE = 0.01
 """Differences of SEG that a handful of validation frames cannot tell from chance."""
 
 STAGES: tuple[Mapping[str, Sequence[Any]], ...] = (

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from torch import Tensor, nn
 
 from unet_train.errors import UserError
+from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import torchvision_models
 
 VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l")
@@ -41,6 +42,7 @@ class EfficientNetEncoder(nn.Module):
             nn.init.kaiming_normal_(net.features[0][0].weight, mode="fan_out")
         # The last entry is the 1×1 convolution of the classifier, 4 to 5 times as wide as what it sees.
         self.features = net.features[:-1]
+        use_float32_where_bf16_is_slow(self.features)
         self.channels: list[int] = []
         self.strides: list[int] = []
         self._taps: list[int] = []

@@ -4,10 +4,11 @@ from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unet_train.errors import UserError
+from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import timm_library
+from unet_train.models.encoders.same import SameConv2d
 
 
 class TimmEncoder(nn.Module):
@@ -35,29 +36,13 @@ class TimmEncoder(nn.Module):
         for part in self.net.modules():
             if type(part).__name__ == "Conv2dSame":
                 part.__class__ = SameConv2d
+        use_float32_where_bf16_is_slow(self.net)
         first = next(key for key, part in self.net.named_modules() if isinstance(part, nn.Conv2d))
         self.stem = f"net.{first}"
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features of N×C×H×W pixels, finest first; H and W multiples of the largest stride."""
         return list(self.net(x))
-
-
-class SameConv2d(nn.Conv2d):
-    """TensorFlow's SAME padding for sides that are multiples of the stride, where it is a constant.
-
-    timm works the padding out of the image's size at every call, over which the export of a graph for any
-    size takes many minutes. Our images always are multiples of the largest stride, so the result is the same.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pad, the odd pixel at the end, and convolve."""
-        padding: list[int] = []
-        for kernel, stride, dilation in zip(self.kernel_size, self.stride, self.dilation, strict=True):
-            total = max(dilation * (kernel - 1) + 1 - stride, 0)
-            padding = [total // 2, total - total // 2, *padding]
-        x = functional.pad(x, padding)
-        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def _probe(name: str, in_channels: int) -> tuple[list[int], list[int]]:
