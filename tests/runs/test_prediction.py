@@ -585,7 +585,12 @@ def test_a_sequence_becomes_a_result_folder_that_the_challenges_measure_takes(
     words = ["predict", f"ckpt={cell_model}", f"input={tmp_path / '01'}", f"output={result}", "format=ctc"]
     assert run_command(*words) == 0
     masks = [f"mask{t:03}.tif" for t in range(5)]
-    assert files_below(result) == {*masks, "res_track.txt", *(f"overlays/mask{t:03}.png" for t in range(5))}
+    assert files_below(result) == {
+        *masks,
+        "res_track.txt",
+        "predicted.csv",
+        *(f"overlays/mask{t:03}.png" for t in range(5)),
+    }
     for t, frame in enumerate(frames):
         mask = tifffile.imread(result / f"mask{t:03}.tif")
         assert mask.dtype == np.uint16
@@ -621,6 +626,29 @@ def test_an_unreadable_frame_is_written_empty_and_named(tmp_path, cell_model, ru
     assert run_command("predict", *words) == 1
     assert "t003.tif" in capsys.readouterr().out
     assert not tifffile.imread(tmp_path / "r" / "mask003.tif").any()
+    # Mended, it is done again, and the whole sequence with it.
+    sequence(tmp_path / "01")
+    assert run_command("predict", *words) == 0
+    assert "done again" in capsys.readouterr().out
+    assert tifffile.imread(tmp_path / "r" / "mask003.tif").any()
+    assert run_command("predict", *words) == 0
+    assert "5 of 5 done already" in capsys.readouterr().out
+
+
+def test_results_of_another_model_or_sequence_are_not_taken_for_done(
+    tmp_path, cell_model, threshold_model, run_command, capsys
+):
+    for name in ("01", "02"):
+        sequence(tmp_path / name)
+    words = [f"output={tmp_path / 'r'}", "format=ctc"]
+    first = [f"ckpt={cell_model}", f"input={tmp_path / '01'}"]
+    assert run_command("predict", *first, *words) == 0
+    other = threshold_model("other.pt", threshold=0.3, has_instances=True)
+    capsys.readouterr()
+    assert run_command("predict", f"ckpt={other}", first[1], *words) == 2
+    assert "by another model" in one_line(capsys)
+    assert run_command("predict", first[0], f"input={tmp_path / '02'}", *words) == 2
+    assert "holds results of" in one_line(capsys)
 
 
 def test_what_is_no_sequence_of_objects_is_refused(

@@ -17,6 +17,7 @@ from unet_train.inference.challenge_results import ChallengeWriter, sequence_fra
 from unet_train.inference.predictor import average
 from unet_train.reporting.overlays import add_legend, object_picture
 from unet_train.runs.prediction_inputs import Inputs, Job
+from unet_train.runs.prediction_record import DoneRecord
 from unet_train.training.run_folder import LOGGER
 
 if TYPE_CHECKING:
@@ -46,19 +47,32 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
     frames, digits = sequence_frames(list_images(expand(config.input)))
     if not frames:
         raise UserError(f"input={config.input}: no image found")
-    if not config.overwrite and complete(output, [number for number, _ in frames], digits):
-        LOGGER.info(f"{len(frames)} of {len(frames)} done already; do them again with overwrite=true")
-        return Outcome(output, 0, len(frames), [])
-    size = common_size([path for _, path in frames])
     jobs = [Job(path, Path(path.stem)) for _, path in frames]
+    record = DoneRecord(output, models.description)
+    overwrite = config.overwrite
+    if not overwrite:
+        record.refuse_others(jobs)
+        for job in jobs:
+            record.refuse_namesake(job)
+        if complete(output, [number for number, _ in frames], digits) and any(map(record.knows, jobs)):
+            todo = [job for job in jobs if not record.done(job, [])]
+            if not todo:
+                LOGGER.info(f"{len(frames)} of {len(frames)} done already; do them again with overwrite=true")
+                return Outcome(output, 0, len(frames), [])
+            LOGGER.info(
+                f"{len(todo)} of {len(frames)} frames have changed or were bad: all are done again, as tracks run on"
+            )
+            overwrite = True
+    size = common_size([path for _, path in frames])
     volumes = Volumes(Inputs(jobs, True, []), models)
     bad: list[str] = []
     (output / "overlays").mkdir(parents=True, exist_ok=True)
-    with ChallengeWriter(output, digits=digits, overwrite=config.overwrite) as writer:
+    with ChallengeWriter(output, digits=digits, overwrite=overwrite) as writer:
         for (number, path), job in zip(
             tqdm(frames, desc="predicting", disable=None, leave=False), jobs, strict=True
         ):
             objects, image = np.zeros(size, np.int32), np.zeros((*size, 1), np.uint8)
+            before = len(bad)
             with one_bad_image(path, bad):
                 image = models.read(path)
                 prediction = average(models.predictors, image, volumes.statistics(job))
@@ -66,6 +80,8 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
             labels = writer.add(number, objects, str(path))
             picture = add_legend(object_picture(labels, image), [], f"{path.name}  {labels_said(labels)}")
             write_image(output / "overlays" / f"mask{number:0{digits}}.png", picture)
+            if len(bad) == before:
+                record.add(job)
     tracks = len((output / "res_track.txt").read_text(encoding="ascii").splitlines())
     LOGGER.info(f"{len(frames) - len(bad)} of {len(frames)} frames, {tracks} tracks, written to {output}")
     return Outcome(output, len(frames) - len(bad), 0, bad)

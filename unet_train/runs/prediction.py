@@ -194,7 +194,9 @@ class Models:
             first.object_rule = rules[0] if rules else None
         if config.tile.size is not None:
             tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
-        description = describe_models([p.model for p in predictors], intensity_range, config.tta)
+        description = describe_models(
+            [p.model for p in predictors], intensity_range, config.tta, first.object_rule
+        )
         return cls(predictors, intensity_range, declared is not None, description, notes)
 
     def read(self, path: Path) -> np.ndarray:

@@ -43,6 +43,10 @@ class DoneRecord:
         except OSError:  # a link to nothing; told when it is read
             return False
 
+    def knows(self, job: Job) -> bool:
+        """Whether there are results under this image's name, of whatever image and model."""
+        return job.name.as_posix() in self.rows
+
     def refuse_others(self, jobs: Sequence[Job]) -> None:
         """Refuse to put results of other models between those that are there.
 
