@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from unet_train.data.demo import write_demo
 from unet_train.data.normalisation import image_statistics, volume_statistics
 from unet_train.data.resampling import resample_image
 from unet_train.inference.graph import PredictionGraph, area_weights, linear_weights
@@ -248,7 +249,7 @@ def test_a_card_names_scores_objects_and_how_a_brain_is_prepared(tmp_path, run_c
 
 
 def test_the_published_brain_model_is_exported_without_a_checkpoint(
-    tmp_path, brain_file, run_command, capsys
+    tmp_path, brain_file, run_command, capsys, monkeypatch
 ):
     onnxruntime = pytest.importorskip("onnxruntime")
     output = tmp_path / "out"
@@ -269,14 +270,57 @@ def test_the_published_brain_model_is_exported_without_a_checkpoint(
     for got, picture in zip(found, slices, strict=True):
         np.testing.assert_allclose(got, model.predict(picture, statistics).probabilities, atol=1e-5)
     card = (output / "model_card.md").read_text(encoding="utf-8")
+    assert "a file of the shape of the weights published with mateuszbuda/brain-segmentation-pytorch" in card
+    assert "but not that file" in card
+    assert "0.91" not in card, "a figure of the published file alone"
+    monkeypatch.setattr("unet_train.models.weights.brain_mri._sha256", lambda path: "e012d006" + 56 * "0")
+    assert run_command("export", *words, "format=safetensors") == 0
+    card = (output / "model_card.md").read_text(encoding="utf-8")
     for part in (
-        "mateuszbuda/brain-segmentation-pytorch, release v1.0",
         "selected on ten of these patients",
         "CC BY-NC-SA 4.0",
-        "sha256 does not begin with e012d006",
+        "MIT licence",
         "None were measured here",
     ):
         assert part in card
+
+
+def test_a_brain_model_is_checked_on_slices_of_its_patients(tmp_path, run_command, capsys):
+    """A slice is moved into its patient's window before it is cropped to odd sizes; the card has Dice per patient."""
+    root = write_demo(tmp_path / "kaggle_3m", "kaggle_3m", groups=3, images=4, size=(40, 28))
+    words = ["dataset=brain_mri", f"dataset.root={root}", 'dataset.test_groups=["DEMO_AA_0003_20000101"]']
+    words += ["encoder=unet", "encoder.init_features=2", "encoder.depth=2", "augmentation.crop_size=64"]
+    words += ["trainer.epochs=1", "trainer.samples_per_epoch=2", "trainer.batch_size=2", "trainer.workers=0"]
+    run = tmp_path / "run"
+    assert run_command("train", *words, f"hydra.run.dir={run}") == 0
+    assert run_command("eval", f"ckpt={run}", "overlays=0") == 0
+    capsys.readouterr()
+    for kind in ("safetensors", "torch_export"):
+        assert run_command("export", f"ckpt={run}", f"format={kind}", f"output={tmp_path / kind}") == 0
+    assert "checked   DEMO_AA_" in capsys.readouterr().out
+    assert "dice_per_patient/mean" in (tmp_path / "safetensors" / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_torch_export_of_a_coarse_net_at_half_resolution(tmp_path, run_command):
+    """Its program takes no image of less than a coarse cell, so the check has to use larger crops than usual."""
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        encoder={"kind": "timm", "name": "test_efficientnet"},
+        in_channels=1,
+        outputs=OUTPUTS["foreground_core"],
+        normalisation={"mode": "image", "mean": None, "std": None},
+    )
+    description = DataDescription(
+        "drawn", ("background", "cell"), 1, target="foreground_core", normalisation="image", scale=0.5
+    )
+    model = Predictor(build_model(spec).eval().requires_grad_(False), description)
+    ckpt = save(tmp_path / "best.pt", model)
+    assert run_command("export", f"ckpt={ckpt}", "format=torch_export", f"output={tmp_path / 'o'}") == 0
+    card = (tmp_path / "o" / "model_card.md").read_text(encoding="utf-8")
+    least = int(re.search(r"a side below (\d+) pixels", card)[1])
+    module = torch.export.load(tmp_path / "o" / "model.pt2").module(check_guards=False)
+    assert module(torch.zeros(1, 1, least, least, dtype=torch.uint8))[0].shape == (1, 2, least, least)
 
 
 # --- refusals -----------------------------------------------------------------------------------------

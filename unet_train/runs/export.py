@@ -25,7 +25,7 @@ from unet_train.inference.graph import PIXELS, PredictionGraph, exportable
 from unet_train.inference.predictor import Predictor
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import brain_mri_spec, load_file
-from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
+from unet_train.models.weights.brain_mri import BRAIN_MRI_URL, NOT_PUBLISHED
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.export_check import Case, draw_cases, own_images
 from unet_train.runs.model_card import Exported, model_card
@@ -106,8 +106,9 @@ def load_model(config: ExportConfig) -> tuple[Predictor, dict[str, Any], Path]:
     predictor, notes = brain_mri_predictor(path, accelerator="cpu", precision="32")
     for note in notes:
         LOGGER.info(note)
+    published = not any(NOT_PUBLISHED in note for note in notes)
     file = expand(path) if path else Path(BRAIN_MRI_URL)
-    return predictor, {"model": brain_mri_spec().to_dict(), "notes": notes}, file
+    return predictor, {"model": brain_mri_spec().to_dict(), "published": published}, file
 
 
 def choose_pixels(wanted: str, predictor: Predictor, pictures: list[np.ndarray]) -> str:

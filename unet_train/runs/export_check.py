@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ LARGEST_SIDE = 1024
 """Larger images are cut to their middle."""
 
 ODD_SIZE = (37, 53)
+"""Height and width of the crops, more where the graph of torch.export wants more (`smallest_side`)."""
 
 
 @dataclass
@@ -101,6 +103,10 @@ def _of_the_run(content: dict[str, Any], data: DataDescription) -> OwnImages:
         statistics = normaliser.statistics(records[key], picture) if per_volume else None
         if statistics is not None and statistics.window is not None and statistics.window.blank(picture):
             continue
+        if statistics is not None:
+            # Rescaled whole: a crop cannot be moved into a volume's window.
+            picture = rescale(picture, statistics)
+            statistics = replace(statistics, low=None, high=None, window=None)
         images.names.append(key)
         images.pictures.append(picture)
         images.statistics.append(statistics)
@@ -115,11 +121,23 @@ def draw_cases(graph: PredictionGraph, predictor: Predictor, images: OwnImages) 
     for name, picture, statistics in zip(images.names, images.pictures, images.statistics, strict=True):
         cases.append(_case(name, graph, predictor, [_middle(picture)], statistics))
     first, statistics = images.pictures[0], images.statistics[0]
-    height, width = (min(side, length) for side, length in zip(ODD_SIZE, first.shape, strict=False))
+    least = smallest_side(graph)
+    height, width = (
+        min(max(side, least + extra), length)
+        for side, extra, length in zip(ODD_SIZE, (1, 17), first.shape, strict=False)
+    )
     corners = [(0, 0), (first.shape[0] - height, 0), (first.shape[0] - height, first.shape[1] - width)]
     crops = [first[top : top + height, left : left + width] for top, left in corners]
     cases.append(_case(f"3 crops of {height}×{width}", graph, predictor, crops, statistics))
     return cases
+
+
+def smallest_side(graph: PredictionGraph) -> int:
+    """Pixels a side must have for torch.export's program: more than one cell of the coarsest level.
+
+    It is traced on an example above that size, and refuses what would have taken another way.
+    """
+    return math.ceil(graph.model.stride / graph.scale) + 1
 
 
 def _case(

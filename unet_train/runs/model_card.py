@@ -13,6 +13,7 @@ from unet_train.data.normalisation import HIGH_PERCENTILE, LOW_PERCENTILE
 from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.runs.export_check import smallest_side
 
 CHALLENGE = (
     "Cell Tracking Challenge (celltrackingchallenge.net). Its terms: cite the challenge; scientific use outside "
@@ -27,10 +28,7 @@ LICENCES = {
 }
 """By the data set's name. What a model learnt from data may be bound by the data's terms."""
 
-PUBLISHED = (
-    "the published weights of mateuszbuda/brain-segmentation-pytorch, release v1.0 (MIT licence, "
-    "© 2019 mateuszbuda)."
-)
+PUBLISHED = "the weights published with mateuszbuda/brain-segmentation-pytorch, release v1.0"
 PUBLISHED_DATA = (
     "LGG segmentation, 110 patients: brain MRI, the channels pre-contrast, FLAIR and post-contrast. The weights were "
     "selected on ten of these patients, the others were presumably trained on, so that no figure on any of them is a "
@@ -62,26 +60,19 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
     """The card, in Markdown."""
     data, graph = exported.predictor.data, exported.graph
     spec = content["model"]
-    published = "state_dict" not in content
+    origin = _origin(content, checkpoint, data)
     encoder = " ".join(f"{k}={v}" for k, v in spec["encoder"].items() if v is not None)
     count = sum(p.numel() for p in graph.model.parameters())
     lines = [
         f"# U-Net for {data.name}: {', '.join(data.classes[1:])}",
         "",
-        f"`{exported.file}`, exported by unet-train {__version__} from "
-        + (
-            PUBLISHED
-            if published
-            else f"`{checkpoint.name}` of the run `{checkpoint.resolve().parent.name}`."
-        ),
+        f"`{exported.file}`, exported by unet-train {__version__} from {origin.source}.",
         "",
         "## Model",
         "",
-        f"A U-Net, encoder {encoder}, {count:,} parameters, {spec['head']} head, trained "
-        + ("by its authors." if published else _trained(content)),
+        f"A U-Net, encoder {encoder}, {count:,} parameters, {spec['head']} head, trained {origin.training}.",
         "",
         *_inputs(exported, data),
-        *_notes(content),
         "## Classes",
         "",
         *[f"{index}. {name}" for index, name in enumerate(data.classes)],
@@ -93,13 +84,13 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
         "",
         "## Data",
         "",
-        PUBLISHED_DATA if published else f"{data.name}: {_parts(content)}. Image channels: {data.channels}.",
+        origin.data,
         "",
         f"Licence of the data: {LICENCES.get(data.name, UNKNOWN_LICENCE)}",
         "",
         "## Scores",
         "",
-        *([PUBLISHED_SCORES] if published else _scores(content, checkpoint)),
+        *origin.scores,
         "",
         "## Check",
         "",
@@ -112,16 +103,35 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
     return "\n".join(lines)
 
 
-def _notes(content: dict[str, Any]) -> list[str]:
-    """What loading the published weights had to say, for instance that the file is another one."""
-    return [line for note in content.get("notes", []) for line in (f"Weights: {note}", "")]
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, in words for the card."""
+
+    source: str
+    training: str
+    data: str
+    scores: list[str]
 
 
-def _trained(content: dict[str, Any]) -> str:
-    weights = (content.get("config") or {}).get("weights") or {}
-    return (
-        f"for {content.get('epoch', '?')} epochs ({content.get('step', '?')} steps), started from "
-        f"{weights.get('kind', 'unknown')} weights."
+def _origin(content: dict[str, Any], checkpoint: Path, data: DataDescription) -> Origin:
+    """Of a checkpoint of ours, of the published file, or of another one of its shape."""
+    if "state_dict" in content:
+        weights = (content.get("config") or {}).get("weights") or {}
+        epochs, steps = content.get("epoch", "?"), content.get("step", "?")
+        return Origin(
+            source=f"`{checkpoint.name}` of the run `{checkpoint.resolve().parent.name}`",
+            training=f"for {epochs} epochs ({steps} steps), started from {weights.get('kind', 'unknown')} weights",
+            data=f"{data.name}: {_parts(content)}. Image channels: {data.channels}.",
+            scores=_scores(content, checkpoint),
+        )
+    if content["published"]:
+        licence = "(MIT licence, © 2019 mateuszbuda)"
+        return Origin(f"{PUBLISHED} {licence}", "by its authors", PUBLISHED_DATA, [PUBLISHED_SCORES])
+    return Origin(
+        f"`{checkpoint.name}`, a file of the shape of {PUBLISHED}, but not that file",
+        "elsewhere",
+        "Unknown.",
+        ["None."],
     )
 
 
@@ -168,7 +178,10 @@ def _inputs(exported: Exported, data: DataDescription) -> list[str]:
         ]
     tail = "Any batch, height and width: images are padded inside to what the network needs, and cut again."
     if exported.format == "torch_export":
-        tail += " Without `check_guards=False` torch lets only some sizes pass."
+        tail += (
+            " Without `check_guards=False` torch lets only some sizes pass; images with a side below "
+            f"{smallest_side(graph)} pixels may be refused."
+        )
     return [*rows, "", "```python", *call, "```", "", tail, ""]
 
 
@@ -256,7 +269,7 @@ def _scores(content: dict[str, Any], checkpoint: Path) -> list[str]:
 
 
 def _table(metrics: dict[str, Any]) -> list[str]:
-    names = ("iou/", "dice/", "accuracy", "seg", "det", "op_csb")
+    names = ("iou/", "dice", "accuracy", "seg", "det", "op_csb")
     rows = [
         f"| {name} | {value:.4f} |"
         for name, value in ((str(k).removeprefix("val/"), v) for k, v in metrics.items())

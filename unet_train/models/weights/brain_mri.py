@@ -18,6 +18,9 @@ BRAIN_MRI_URL = (
 )
 
 
+NOT_PUBLISHED = "this is not the published file: its sha256 does not begin with e012d006"
+
+
 def brain_mri_spec(in_channels: int = 3, init_features: int = 32) -> ModelSpec:
     """The model of mateuszbuda/brain-segmentation-pytorch in our terms.
 
@@ -79,7 +82,7 @@ def load_brain_mri(model: nn.Module, path: str | Path | None = None, *, progress
             target[ours].copy_(tensors[theirs])
             report.loaded.append(ours)
     if not _sha256(file).startswith("e012d006"):
-        report.notes.append("this is not the published file: its sha256 does not begin with e012d006")
+        report.notes.append(NOT_PUBLISHED)
     return report
 
 
