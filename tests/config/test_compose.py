@@ -87,6 +87,9 @@ def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():
     assert (model.decoder_channels, model.input_skip, model.norm) == (None, 0, "group")
     model = compose_command("train", [*words, "encoder=resnet", "model.input_skip=8"]).config.model
     assert (model.decoder_channels, model.input_skip) == (None, 8)  # the command line's own stays
+    for other in ("encoder._target_=mine.Net", "encoder.name=vgg11"):
+        model = compose_command("train", [*words, other]).config.model
+        assert (model.decoder_channels, model.input_skip) == (None, 0)
     with pytest.raises(UserError, match=r"encoder.init_features=4: no such key"):
         compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.init_features=4"])
 

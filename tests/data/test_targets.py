@@ -92,6 +92,17 @@ def test_core_is_the_brute_force_one(width, core, scale):
     assert some
 
 
+def test_an_object_that_goes_on_unseen_has_a_core_where_it_is_seen():
+    classes = np.zeros((40, 90), np.uint8)
+    classes[10:30, 10:50] = 1
+    classes[:, 50:] = 255
+    made = get_target("foreground_core", width=2).make(classes, None)
+    core = made == 3
+    assert 100 < core.sum() < 600
+    assert core[20, 30]
+    assert (made[:, 50:] == 255).all()
+
+
 def test_an_object_of_two_lobes_has_one_core():
     instances = np.zeros((20, 44), np.int32)
     rows, columns = np.ogrid[:20, :44]
@@ -184,6 +195,15 @@ def test_user_mistakes_are_named():
         get_target("foreground_border").outputs(("background", "a", "b"))
     with pytest.raises(UserError, match=r"core=1\.5 must lie between 0 and 1"):
         get_target("foreground_core", core=1.5)
-    for name, params in {"foreground": {"gap": 0}, "foreground_border": {"width": -1}}.items():
-        with pytest.raises(UserError, match="positive"):
+    with pytest.raises(UserError, match="foreground_core needs one foreground class"):
+        get_target("foreground_core").outputs(("background", "a", "b"))
+    for wrong in ("abc", [1, 2], True, None):
+        with pytest.raises(UserError, match=r"dataset\.target_params\.width=.*: must be a number"):
+            get_target("foreground_core", width=wrong)
+    for name, params in {
+        "foreground": {"gap": 0},
+        "foreground_border": {"width": -1},
+        "foreground_core": {"width": 0},
+    }.items():
+        with pytest.raises(UserError, match=f"{name}: .*positive"):
             get_target(name, **params)

@@ -39,6 +39,9 @@ OPTIONAL = ("dataset", "encoder", "split", "weights")
 ENCODER_KEYS = ("decoder_channels", "input_skip")
 """Keys of the model that fit one encoder and not another."""
 
+OTHER_NET = tuple(f"encoder.{name}=" for name in ("_target_", "name", "variant", "depth"))
+"""Overrides that make it another encoder, though of the same choice."""
+
 
 def config_folder() -> Path:
     """Folder of the shipped YAML: inside an installed package, beside it in a checkout."""
@@ -204,7 +207,9 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             composed = compose(command, [*overrides, *searchpath], return_hydra_config=True)
-            sections = sections_chosen_anew(command, overrides, [config_folder(), *own], searchpath)
+            sections = sections_chosen_anew(
+                command, overrides, [config_folder(), *own], searchpath, own_encoder="encoder" in own_sections
+            )
         except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             raise UserError(_explain(command, overrides, options, searchpath, error)) from error
         with open_dict(composed):
@@ -273,7 +278,11 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed:
 
 
 def sections_chosen_anew(
-    command: str, overrides: Sequence[str], folders: Sequence[Path], searchpath: Sequence[str] = ()
+    command: str,
+    overrides: Sequence[str],
+    folders: Sequence[Path],
+    searchpath: Sequence[str] = (),
+    own_encoder: bool = False,
 ) -> dict[str, DictConfig]:
     """Sections for which the command line chose otherwise than the recipe: without the recipe's keys.
 
@@ -301,7 +310,13 @@ def sections_chosen_anew(
         if other and isinstance(recipe.get(section), dict) and section in own_choice:
             keys = [o for o in overrides if o.lstrip("+~").startswith(f"{section}.")]
             found[section] = compose(command, [str(chosen), *keys, *searchpath])[section]
-        if other and section == "encoder" and section in own_choice and isinstance(recipe.get("model"), dict):
+        other_net = other or own_encoder or any(o.lstrip("+").startswith(OTHER_NET) for o in overrides)
+        if (
+            section == "encoder"
+            and other_net
+            and section in own_choice
+            and isinstance(recipe.get("model"), dict)
+        ):
             found["model"] = _model_without_encoder_keys(command, recipe["model"], overrides, searchpath)
     return found
 

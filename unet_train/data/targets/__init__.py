@@ -77,6 +77,9 @@ def get_target(name: str, **params: Any) -> Target:
             f"dataset.target={name} has no argument '{unknown[0]}', it takes {allowed}; "
             "dataset.target_params={} drops those of a recipe"
         )
+    for argument, value in params.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"dataset.target_params.{argument}={value}: must be a number")
     return TARGETS[name](**params)
 
 

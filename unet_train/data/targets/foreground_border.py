@@ -24,13 +24,12 @@ class ForegroundBorderTarget:
         Width of the rim in native pixels, at least one pixel of the working resolution.
     """
 
+    name = "foreground_border"
     seed_thresholds = SEED_THRESHOLDS
 
     def __init__(self, width: float = 3.0):
         if not width > 0:
-            raise UserError(
-                f"dataset.target=foreground_border: width={width} must be positive (native pixels)"
-            )
+            raise UserError(f"dataset.target={self.name}: width={width} must be positive (native pixels)")
         self.width = float(width)
 
     def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -43,7 +42,7 @@ class ForegroundBorderTarget:
         """
         if len(dataset_classes) != 2:
             raise UserError(
-                f"dataset.target=foreground_border needs one foreground class, the data set has "
+                f"dataset.target={self.name} needs one foreground class, the data set has "
                 f"{len(dataset_classes) - 1} ({', '.join(dataset_classes[1:])}); use classes or foreground"
             )
         return (dataset_classes[0], "inner", "border")

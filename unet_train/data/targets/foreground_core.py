@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from unet_train.data.records import IGNORE
 from unet_train.data.targets.foreground_border import INNER, ForegroundBorderTarget, objects_with_depth
 from unet_train.errors import UserError
 
@@ -25,6 +26,7 @@ class ForegroundCoreTarget(ForegroundBorderTarget):
         In (0, 1): the core is what lies deeper than this share of the object's greatest depth.
     """
 
+    name = "foreground_core"
     seed_thresholds = (0.6, 0.7, 0.8, 0.9)
     """Cores lie apart by themselves; beyond these one core comes to pieces."""
 
@@ -47,7 +49,10 @@ class ForegroundCoreTarget(ForegroundBorderTarget):
     def make(self, classes: np.ndarray, instances: np.ndarray | None, scale: float = 1.0) -> np.ndarray:
         """Target map as `ForegroundBorderTarget.make`, H×W uint8 of 0, 1, 2, 3, 255; the rim goes before the core."""
         target = super().make(classes, instances, scale)
-        objects = ndimage.label(target > 0)[0] if instances is None else instances
+        objects = instances
+        if objects is None:
+            # What is known of an object has its core in it, however far the object goes on unseen.
+            objects, _ = ndimage.label((target > 0) & (target != IGNORE))
         for place, own, depth in objects_with_depth(objects):
             deepest = np.where(own, depth, -1).max()
             pieces, _ = ndimage.label(own & (depth >= self.core * deepest))
