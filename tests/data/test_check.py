@@ -142,6 +142,18 @@ def test_gold_and_silver_are_both_read(tmp_path):
         path.write_bytes(before)
 
 
+def test_a_sequence_with_changing_sizes_is_refused(tmp_path):
+    for number, size in enumerate([(40, 50), (40, 50), (40, 44)]):
+        write_image(tmp_path / f"01/t{number:03}.tif", RNG.integers(1, 200, size, dtype=np.uint8))
+        labels = np.zeros(size, np.uint16)
+        labels[10:20, 10:20], labels[22:30, 22:30] = 1, 2
+        write_labels(tmp_path / f"01_GT/SEG/man_seg{number:03}.tif", labels)
+    source = ChallengeSource(tmp_path)
+    (problem,) = check_source(source, source.records()).problems
+    assert problem.file.endswith("t002.tif")
+    assert "40×44 pixels, most images of 01 have 40×50" in problem.what
+
+
 def test_real_data_is_sound(real_data):
     u373 = ChallengeSource(real_data / "PhC-C2DH-U373", margin=50)
     report = check_source(u373, u373.records())

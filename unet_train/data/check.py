@@ -269,6 +269,8 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
             empty += int(look.class_pixels[1:IGNORE].sum() == 0)
             if look.class_pixels[:IGNORE].sum() == 0:
                 unknown.append(record.key)
+    if getattr(source, "one_size_per_group", False):
+        report.problems += _changed_sizes(records, looks)
     report.facts = {
         "n": len(report.hashes),
         "sizes": dict(sizes.most_common()),
@@ -288,6 +290,25 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         what = f"every image is of one value all over ({value}); does dataset.intensity_range fit the files' values?"
         report.problems.append(Problem(source.name, what))
     report.warnings += _twins(report.hashes, {record.key: record for record in records})
+
+
+def _changed_sizes(records: Sequence[Record], looks: Sequence[_Look]) -> list[Problem]:
+    """Images of another size than most of their group: a frame of a film, a slice of a volume."""
+    sizes: dict[str, Counter[tuple[int, int]]] = {}
+    for record, look in zip(records, looks, strict=True):
+        if look.size is not None:
+            sizes.setdefault(record.group, Counter())[look.size] += 1
+    problems = []
+    for record, look in zip(records, looks, strict=True):
+        if look.size is not None:
+            height, width = sizes[record.group].most_common(1)[0][0]
+            if look.size != (height, width):
+                what = (
+                    f"{look.size[0]}×{look.size[1]} pixels, most images of {record.group} have {height}×{width}: "
+                    "they must have one size"
+                )
+                problems.append(Problem(record.image, what))
+    return problems
 
 
 def _twins(hashes: dict[str, str], records: dict[str, Record]) -> list[str]:

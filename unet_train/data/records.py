@@ -68,7 +68,8 @@ class Source(Protocol):
     """A data set: lists records, reads images and truths. Must be picklable (loader workers).
 
     One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
-    scores each group as a whole too.
+    scores each group as a whole too. With ``one_size_per_group = True`` the check refuses a group whose images differ
+    in size.
     """
 
     name: str

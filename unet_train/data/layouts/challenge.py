@@ -86,6 +86,8 @@ class ChallengeSource(FilesSource):
         No such folder, no sequence in it, no labels of the asked kind, a malformed frame name or box.
     """
 
+    one_size_per_group = True
+
     def __init__(
         self,
         root: str | Path,

@@ -42,6 +42,7 @@ class KaggleSource(FilesSource):
         No such folder, no patient with pairs in it.
     """
 
+    one_size_per_group = True
     volumes = True
     """The slices of a group lie on each other: a patient is scored as one volume too."""
 
