@@ -11,6 +11,7 @@ class UserError(Exception):
 _ELSEWHERE = {
     "predict": {
         "dataset.intensity_range": "intensity_range",
+        "or say dataset.channels": "or train with dataset.channels",
         "trainer.precision": "precision",
         "trainer.accelerator": "accelerator",
     },

@@ -442,6 +442,8 @@ def _type_name(hint: Any) -> str:
 
 
 def _not_a_group(section: str, value: Any) -> str:
+    if section == "tile":
+        return f"tile={value} is no key: say tile.size={value}"
     return (
         f"{section} is {value!r} instead of a group of keys: choose it by {section}=NAME on the command line, "
         f"or 'override /{section}: NAME' in a YAML's defaults list"

@@ -412,6 +412,8 @@ class _Builder:
         if unknown:
             more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
             near = _near(unknown[0], [*by_group] if len(by_group) < len(by_key) else [*by_key])
+            if more:
+                near = "; a split is for data that have all it names"
             raise UserError(f"{self.source}no record or group {unknown[0]!r}{more} in the data set{near}")
         if star is not None:
             for key in by_key:

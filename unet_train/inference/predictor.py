@@ -326,11 +326,12 @@ def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:
     """
     first = predictors[0].data
     for predictor, name in zip(predictors[1:], names[1:], strict=True):
-        for what in ("classes", "channels", "target", "normalisation", "intensity_range"):
+        for what in ("classes", "channels", "target", "target_params", "normalisation", "intensity_range"):
             mine, theirs = getattr(predictor.data, what), getattr(first, what)
             if mine != theirs:
                 raise UserError(
-                    f"ckpt={name}: its {what} ({_said(mine)}) are not those of {names[0]} ({_said(theirs)})"
+                    f"ckpt={name}: other {what} ({_said(mine)}) than {names[0]} ({_said(theirs)}); only models of the "
+                    "same can be averaged"
                 )
 
 

@@ -1,6 +1,7 @@
 """Reading files of tensors that may be damaged, or written by somebody with bad intentions."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def read_checkpoint(path: str | Path) -> Any:
     elif start[:1] != PICKLE_START:
         raise UserError(f"{path} is not a checkpoint: it was not written by torch.save")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch's about old pickles, which the message below says better
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Checksums having been right, a zip's pickle can only hold what weights_only refuses.
         if start == ZIP_START or "global" in str(error).lower():

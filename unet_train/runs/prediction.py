@@ -192,6 +192,8 @@ class Models:
         if first.object_rule is None and len(predictors) > 1:
             rules = [p.object_rule for p in predictors if p.object_rule is not None]
             first.object_rule = rules[0] if rules else None
+        if len({p.object_rule for p in predictors}) > 1:
+            notes = [*notes, "objects are cut out by the rule of the first checkpoint that has one"]
         if config.tile.size is not None:
             tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
         description = describe_models(

@@ -120,6 +120,5 @@ def refuse_binary(path: str, labels: np.ndarray) -> None:
     if count > 1 and (areas > 0.1 * areas.max()).sum() > 1:  # crumbs of one object are no second object
         raise UserError(
             f"{path}: a binary mask ({count} separate regions, all of value {positive[0]}) where every "
-            "object should have its own number; number them, or use dataset=folder dataset.instances=false, for "
-            "masks of classes"
+            "object should have its own number; number them; masks of classes are for dataset=folder"
         )

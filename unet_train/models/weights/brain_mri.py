@@ -58,8 +58,8 @@ def load_brain_mri(model: nn.Module, path: str | Path | None = None, *, progress
     odd = [name for name in names if name not in tensors] + [name for name in tensors if name not in names]
     if odd:
         raise UserError(
-            f"{file} is not the published brain MRI net: {shorten(odd, 3)} missing or unknown; for "
-            "other files use weights=file"
+            f"{file} is not the published brain MRI net: {shorten(odd, 3)} missing or unknown; a training starts "
+            "from other files by weights=file, a checkpoint of ours predicts by ckpt="
         )
     target = {
         name: value for name, value in model.state_dict().items() if not name.startswith(KEPT_AS_THEY_ARE)
