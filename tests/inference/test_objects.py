@@ -183,6 +183,9 @@ def test_a_value_is_left_only_for_one_that_is_clearly_better(tight, moves):
     rule, value = tune([(foreground, foreground)], score, stages=stages)
     assert rule.threshold == (0.65 if moves else 0.5)
     assert value == (tight if moves else (0.9, 0.9))
+    assert tune([(foreground, foreground)], score, stages=stages, objects=3)[0].threshold == 0.5, (
+        "too few objects"
+    )
 
 
 def test_threads_are_cut_off_and_nothing_else():

@@ -212,6 +212,7 @@ def tune(
     start: ObjectRule = DEFAULT_RULE,
     stages: Sequence[Mapping[str, Sequence[Any]]] | None = None,
     seed_thresholds: Sequence[float] | None = None,
+    objects: int = 100,
     margin: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[ObjectRule, tuple[float, ...]]:
@@ -221,7 +222,7 @@ def tune(
     Of the first stage's rules that come within `TOLERANCE` of its best the one that parts objects most readily
     is taken, and of those the one that is surest of a seed: images to come may show more contacts than these,
     and two merged objects are two lost. In later stages a value is left only for one that is better by more
-    than `SMALLEST_GAIN`, in the first score or, where that does not fall, in the second: what these frames
+    than `SMALLEST_GAIN` / `objects`, in the first score or, where that does not fall, in the second: what these frames
     cannot tell stays as it was.
 
     Parameters
@@ -237,6 +238,8 @@ def tune(
         None: `STAGES`.
     seed_thresholds : sequence of float, or None
         In place of those of the stages: what suits the seed map (`Target.seed_thresholds`).
+    objects : int
+        How many true objects the frames hold: the fewer, the greater a gain must be to count.
     margin : int
         See `objects_from_maps`.
     progress : callable or None
@@ -276,7 +279,7 @@ def tune(
         for place in range(len(best_score)):
             no_worse = [item for item in tried if item[1][:place] >= best_score[:place]]
             rule, value = max(no_worse, key=lambda item: item[1][place:])
-            if value[place] > best_score[place] + SMALLEST_GAIN:
+            if value[place] > best_score[place] + SMALLEST_GAIN / max(objects, 1):
                 best, best_score = rule, value
                 break
     return best, best_score
@@ -285,8 +288,8 @@ def tune(
 TOLERANCE = 0.01
 """What is given up on the validation frames for parting objects more readily: a cell in a hundred."""
 
-SMALLEST_GAIN = 0.003
-"""Smaller gains on a handful of validation frames do not show on other images."""
+SMALLEST_GAIN = 0.3
+"""Of one object's Jaccard index, over all validation objects together. Smaller gains do not show on other images."""
 
 STAGES: tuple[Mapping[str, Sequence[Any]], ...] = (
     {"seed_threshold": (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99), "min_seed": (10, 50, 200)},
