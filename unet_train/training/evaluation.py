@@ -178,7 +178,7 @@ def choose_object_rule(
         maps,
         scorer(references, markers, margin=margin),
         seed_thresholds=predictor.target.seed_thresholds,
-        objects=sum(np.count_nonzero(np.unique(reference)) for reference in references),
+        objects=sum(int(np.count_nonzero(np.unique(reference))) for reference in references),
         margin=margin,
     )
     return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})
