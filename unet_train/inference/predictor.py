@@ -288,6 +288,8 @@ class Predictor:
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or image.size == 0:
             raise UserError(f"an image is H×W or H×W×C and not empty; this one is {image.shape}")
+        if image.dtype.kind not in "buif":
+            raise UserError(f"an image holds numbers; this one holds {image.dtype}")
         if image.dtype == np.float32:
             low, high = float(image.min()), float(image.max())
             if not np.isfinite((low, high)).all():

@@ -78,6 +78,8 @@ def load_predictor(
         model.load_state_dict(weights)
         data = DataDescription.from_dict(content["data"])
         rule = ObjectRule(**content["objects"]) if content.get("objects") else None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{path}: its weights do not fit its own description ({str(error)[:200]})") from error
     predictor = _predictor(model, data, rule, device=device, precision=precision, tile=tile, tta=tta)
