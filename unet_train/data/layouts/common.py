@@ -120,5 +120,6 @@ def refuse_binary(path: str, labels: np.ndarray) -> None:
     if count > 1 and (areas > 0.1 * areas.max()).sum() > 1:  # crumbs of one object are no second object
         raise UserError(
             f"{path}: a binary mask ({count} separate regions, all of value {positive[0]}) where every "
-            "object should have its own number; number them; masks of classes are for dataset=folder"
+            "object should have its own number; number them; masks of classes are for dataset=folder with "
+            "dataset.instances=false"
         )
