@@ -199,7 +199,7 @@ def test_threads_are_cut_off_and_nothing_else():
     for label in (1, 2):
         assert abs(np.count_nonzero(opened == label) / np.count_nonzero(body == label) - 1) < 0.02
     np.testing.assert_array_equal(opened == 3, objects == 3)
-    assert (opened[79, 65:75] == 4).all(), "the image's edge is no edge of the object"
+    assert (opened[79, 60:80] == 4).all(), "the image's edge is no edge of the object"
     maps = (objects > 0).astype(np.float32)
     assert objects_from_maps(maps, maps, ObjectRule(open=5, min_size=1))[39, 60] == 0
     assert objects_from_maps(maps, maps, ObjectRule(min_size=1))[39, 60] > 0

@@ -626,6 +626,8 @@ def test_an_unreadable_frame_is_written_empty_and_named(tmp_path, cell_model, ru
     assert run_command("predict", *words) == 1
     assert "t003.tif" in capsys.readouterr().out
     assert not tifffile.imread(tmp_path / "r" / "mask003.tif").any()
+    assert run_command("predict", *words) == 1, "not done, so named again"
+    capsys.readouterr()
     # Mended, it is done again, and the whole sequence with it.
     sequence(tmp_path / "01")
     assert run_command("predict", *words) == 0
