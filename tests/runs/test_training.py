@@ -18,6 +18,8 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from unet_train.commands import train
+
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
 
 
@@ -310,6 +312,15 @@ def test_two_processes_say_a_bad_file_once_and_exit_with_2(tmp_path):
     assert "1.png" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("unet-train: ") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("codes", "failed", "told"),
+    [([2, 2], 0, True), ([2, 2], 1, True), ([1, 2], 1, False), ([-9, 1], 1, False), ([0, 0], 0, True)],
+)
+def test_a_line_of_another_process_is_said_only_where_the_first_has_not(codes, failed, told):
+    """Both processes find a bad file, and either may end first: once in CI it was said twice."""
+    assert train.told_by_the_first(codes, failed) == told
 
 
 def test_two_processes_stopped_through_their_parent_can_be_resumed(tmp_path):

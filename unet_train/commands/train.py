@@ -125,12 +125,18 @@ def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
             signal.signal(number, forward)
         rank = wait_for(processes)
         words = said[rank]
-        # What is wrong with the input every process finds; whichever ended first, rank 0 has said it already.
-        told = processes[0].returncode == processes[rank].returncode == 2
-        if words is not None and processes[rank].returncode and not told:
+        if words is not None and not told_by_the_first([process.returncode for process in processes], rank):
             words.seek(0)
             sys.stderr.write(words.read())
         return processes[rank].returncode
+
+
+def told_by_the_first(codes: Sequence[int], failed: int) -> bool:
+    """Whether rank 0 has said what made rank `failed` end, by the exit codes of all: or nothing went wrong.
+
+    What is wrong with the input every process finds, whichever ends first. A crash is its own rank's alone.
+    """
+    return codes[failed] == 0 or failed == 0 or codes[0] == codes[failed] == 2
 
 
 def wait_for(processes: Sequence[subprocess.Popen[bytes]], grace: float = 10.0) -> int:
