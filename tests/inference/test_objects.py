@@ -172,7 +172,7 @@ def test_the_search_breaks_ties_by_det():
     [((0.902, 0.9), False), ((0.92, 0.5), True), ((0.9, 0.92), True), ((0.89, 0.99), False)],
 )
 def test_a_value_is_left_only_for_one_that_is_clearly_better(tight, moves):
-    """One validation frame had preferred tight outlines by 0.002, which cost 0.017 on the other sequence."""
+    """Validation frames had preferred tight outlines by 0.004, which cost 0.017 on the other sequence."""
     foreground = np.where(discs((60, 60), (30, 30, 20)) > 0, 0.6, 0).astype(np.float32)
     foreground[discs((60, 60), (30, 30, 15)) > 0] = 1
 

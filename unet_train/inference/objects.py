@@ -187,11 +187,7 @@ def without_threads(objects: np.ndarray, radius: int) -> np.ndarray:
     for label, box in enumerate(ndimage.find_objects(objects), start=1):
         if box is None:
             continue
-        # Beyond the box there is nothing of the object, except where the image ends: there it goes on.
-        sides = [
-            (int(side.start > 0), int(side.stop < length))
-            for side, length in zip(box, objects.shape, strict=True)
-        ]
+        sides = _sides(box, objects.shape)
         own = np.pad((objects[box] == label).astype(np.uint8), sides)
         opened = cv2.morphologyEx(own, cv2.MORPH_OPEN, disc, borderType=cv2.BORDER_REPLICATE)
         count, pieces = cv2.connectedComponents(opened, connectivity=4)
@@ -320,9 +316,14 @@ def _combinations(rule: ObjectRule, stage: Mapping[str, Sequence[Any]]) -> list[
     return [other for _, other in sorted(rules, key=lambda pair: pair[0]) if other != rule]
 
 
+def _sides(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Pixels of frame to put around an object's box: one per side, none where the image ends and the object goes on."""
+    return [(int(side.start > 0), int(side.stop < length)) for side, length in zip(box, shape, strict=True)]
+
+
 def _distance(own: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
     """Distance of own pixels to the object's edge (float32); the edge of the image is none."""
-    sides = [(int(side.start > 0), int(side.stop < length)) for side, length in zip(box, shape, strict=True)]
+    sides = _sides(box, shape)
     framed = np.pad(own, sides)
     if framed.all():
         return np.ones(own.shape, np.float32)

@@ -78,13 +78,19 @@ class ForegroundBorderTarget:
         target = np.zeros(classes.shape, np.uint8)
         width = max(1.0, self.width * scale)
         for place, own, depth in objects_with_depth(objects):
-            inner = depth > width
             visible = own & shown[place]
-            if not inner.any():
-                inner = depth >= depth.max()
-            target[place][visible] = np.where(inner[visible], INNER, BORDER)
+            # Without instances, how an object goes on under the unknown is a guess.
+            known = own if instances is not None else visible
+            target[place][visible] = self._parts(known, depth, width)[visible]
         target[unknown] = IGNORE
         return target
+
+    def _parts(self, known: np.ndarray, depth: np.ndarray, width: float) -> np.ndarray:
+        """Outputs of one object's pixels (H×W uint8 over its box), by how deep they lie; `known` ones are its own."""
+        inner = depth > width
+        if not inner.any():
+            inner = depth >= depth.max()
+        return np.where(inner, INNER, BORDER).astype(np.uint8)
 
     def class_probabilities(self, probabilities: np.ndarray, scale: float = 1.0) -> np.ndarray:
         """2×H×W: background, and all others together."""

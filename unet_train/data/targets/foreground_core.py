@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from unet_train.data.records import IGNORE
-from unet_train.data.targets.foreground_border import INNER, ForegroundBorderTarget, objects_with_depth
+from unet_train.data.targets.foreground_border import INNER, ForegroundBorderTarget
 from unet_train.errors import UserError
 
 CORE = 3
@@ -33,7 +32,7 @@ class ForegroundCoreTarget(ForegroundBorderTarget):
     def __init__(self, width: float = 3.0, core: float = 0.5):
         super().__init__(width)
         if not 0 < core < 1:
-            raise UserError(f"dataset.target=foreground_core: core={core} must lie between 0 and 1")
+            raise UserError(f"dataset.target={self.name}: core={core} must lie between 0 and 1")
         self.core = float(core)
 
     def outputs(self, dataset_classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -46,20 +45,14 @@ class ForegroundCoreTarget(ForegroundBorderTarget):
         """
         return (*super().outputs(dataset_classes), "core")
 
-    def make(self, classes: np.ndarray, instances: np.ndarray | None, scale: float = 1.0) -> np.ndarray:
-        """Target map as `ForegroundBorderTarget.make`, H×W uint8 of 0, 1, 2, 3, 255; the rim goes before the core."""
-        target = super().make(classes, instances, scale)
-        objects = instances
-        if objects is None:
-            # What is known of an object has its core in it, however far the object goes on unseen.
-            objects, _ = ndimage.label((target > 0) & (target != IGNORE))
-        for place, own, depth in objects_with_depth(objects):
-            deepest = np.where(own, depth, -1).max()
-            pieces, _ = ndimage.label(own & (depth >= self.core * deepest))
-            middle = np.unravel_index(np.where(own, depth, -1).argmax(), own.shape)
-            part = target[place]
-            part[(pieces == pieces[middle]) & (part == INNER)] = CORE
-        return target
+    def _parts(self, known: np.ndarray, depth: np.ndarray, width: float) -> np.ndarray:
+        """As the border's, and the core where the rim leaves room for it."""
+        parts = super()._parts(known, depth, width)
+        own_depth = np.where(known, depth, -1)
+        pieces, _ = ndimage.label(known & (depth >= self.core * own_depth.max()))
+        middle = np.unravel_index(own_depth.argmax(), known.shape)
+        parts[(pieces == pieces[middle]) & (parts == INNER)] = CORE
+        return parts
 
     def object_maps(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Foreground: all but background; seeds: core, and the inner part at half its weight.
