@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from unet_train.data.distances import distance_to_zero
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 
@@ -89,8 +89,8 @@ def _two_nearest(cells: np.ndarray, reach: int) -> np.ndarray:
             slice(max(side.start - reach, 0), min(side.stop + reach, length))
             for side, length in zip(box, cells.shape, strict=True)
         )
-        outside = (cells[window] != label).astype(np.uint8)
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        outside = cells[window] != label
+        distance = distance_to_zero(outside)
         second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
         nearest[window] = np.minimum(nearest[window], distance)
     return nearest + second

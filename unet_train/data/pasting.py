@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from unet_train.data.distances import distance_to_zero
+
 HALO = 6
 """Pixels of its own surroundings that come with a copy and fade out (the bright halo of phase contrast)."""
 SCALES = (0.5, 1.1)
@@ -128,7 +130,7 @@ def take_copy(
     others = moved(((part > 0) & (part != label)).astype(np.uint8), cv2.INTER_NEAREST) > 0
     if not own.any():
         return None
-    away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = distance_to_zero(~own)
     opacity = np.clip(1 - (away - 1) / HALO, 0, 1).astype(np.float32)
     opacity[others] = 0
     value = int(classes[instances == label].max())

@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import expand_labels, watershed
 
+from unet_train.data.distances import distance_to_zero
 from unet_train.errors import UserError
 
 
@@ -327,7 +328,7 @@ def _distance(own: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -
     framed = np.pad(own, sides)
     if framed.all():
         return np.ones(own.shape, np.float32)
-    distance = cv2.distanceTransform(framed.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_zero(framed)
     return np.ascontiguousarray(
         distance[sides[0][0] : sides[0][0] + own.shape[0], sides[1][0] : sides[1][0] + own.shape[1]]
     )

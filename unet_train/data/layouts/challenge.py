@@ -28,9 +28,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from unet_train.data.distances import distance_to_zero
 from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
@@ -208,9 +208,7 @@ class ChallengeSource(FilesSource):
             unknown[:] = True
             unknown[inner, inner] = False
             if ring and instances.any():
-                away = cv2.distanceTransform(
-                    (instances == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-                )
+                away = distance_to_zero(instances == 0)
                 unknown &= away > ring
         if kind == "gold":  # the boxes say where gold is missing
             for first_row, last_row, first_column, last_column in self._boxes.get(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from unet_train.data.distances import distance_to_zero
 from unet_train.data.records import IGNORE
 from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.errors import UserError
@@ -125,4 +125,4 @@ def _depth(own: np.ndarray) -> np.ndarray:
     """Distance of each own pixel to the nearest pixel that is not; infinite where the picture holds none."""
     if own.all():
         return np.full(own.shape, np.inf, np.float32)
-    return cv2.distanceTransform(own.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance_to_zero(own)
