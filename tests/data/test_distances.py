@@ -5,7 +5,6 @@ import numpy as np
 from scipy import ndimage
 
 from unet_train.data.distances import distance_to_zero
-from unet_train.data.targets import get_target
 
 
 def blobs(seed: int) -> np.ndarray:
@@ -21,12 +20,3 @@ def test_distances_are_those_of_scipy_at_every_call():
         for _ in range(20):
             np.testing.assert_array_equal(distance_to_zero(mask), expected)
         np.testing.assert_array_equal(distance_to_zero(mask.astype(np.uint8)), expected)
-
-
-def test_a_target_is_the_same_at_every_call():
-    instances = ndimage.label(blobs(3))[0].astype(np.int32)
-    classes = (instances > 0).astype(np.uint8)
-    target = get_target("foreground_core", width=4)
-    first = target.make(classes, instances)
-    for _ in range(20):
-        np.testing.assert_array_equal(target.make(classes, instances), first)
