@@ -39,7 +39,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
     from unet_train.config.build import build_source, build_split
-    from unet_train.data.check import check_source, format_facts, format_problems
+    from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
 
     source = build_source(config.dataset)
     records = source.records()
@@ -55,6 +55,10 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     split = build_split(config.split, config.dataset, records)
     for note in split.notes:
         print(note)
+    parts = {"train": split.train, "val": split.val, "test": split.test}
+    keys = {part: [record.key for record in found] for part, found in parts.items()}
+    for warning in missing_classes(report, source.classes, keys):
+        print(f"warning: {warning}")
     print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     print("no problem found")
     return 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from unet_train.config.early import dataset_root
+from unet_train.config.early import dataset_root, refuse_without_background
 from unet_train.config.schema import TrainConfig
 from unet_train.errors import UserError
 
@@ -137,6 +137,7 @@ def build_source(dataset: Any) -> Source:
             masks=dataset.masks,
             suffix=dataset.suffix,
             classes=dataset.classes,
+            background=dataset.background,
             values=dataset.values,
             ignore_value=dataset.ignore_value,
             instances=dataset.instances,
@@ -187,9 +188,14 @@ def build_split(split: Any, dataset: Any, records: list[Record]) -> Split:
 
 def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> DataDescription:
     """What the checkpoint keeps of the data set."""
+    from unet_train.data.records import has_background
     from unet_train.inference.predictor import DataDescription
 
     dataset = config.dataset
+    if not has_background(source):
+        refuse_without_background(
+            config, "the data set has no background class", ", or name one by dataset.background"
+        )
     return DataDescription(
         name=dataset.name,
         classes=tuple(source.classes),
@@ -201,6 +207,7 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         intensity_range=tuple(dataset.intensity_range) if dataset.intensity_range else None,
         margin=source.margin,
         has_instances=has_instances,
+        has_background=has_background(source),
     )
 
 
@@ -267,13 +274,22 @@ def custom_encoder(encoder: Any) -> Callable[[int], nn.Module] | None:
 
 
 # --- training -----------------------------------------------------------------------------------------
-def build_loss(loss: Any, classes: int) -> Loss:
-    """The loss a `loss` section describes, for a model of so many classes."""
+def build_loss(
+    loss: Any, classes: int, *, background: bool = True, class_weights: Sequence[float] | None = None
+) -> Loss:
+    """The loss a `loss` section describes, for a model of so many classes.
+
+    `class_weights` are those that ``auto`` stands for.
+    """
     from unet_train.training import losses
 
     if isinstance(loss, dict):
         arguments = {k: v for k, v in loss.items() if k != "_target_"}
         return call_target(loss["_target_"], "loss", arguments, {"classes": classes})
     return losses.build_loss(
-        loss.terms, classes, class_weights=loss.class_weights, needs_weight=loss.border_weights is not None
+        loss.terms,
+        classes,
+        class_weights=class_weights if loss.class_weights == "auto" else loss.class_weights,
+        needs_weight=loss.border_weights is not None,
+        background=background,
     )

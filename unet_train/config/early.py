@@ -127,10 +127,48 @@ def check_train(config: TrainConfig) -> None:
         )
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
+    if getattr(config.dataset, "background", None) == "none":
+        refuse_without_background(config, "dataset.background=none")
+    if not isinstance(config.loss, dict):
+        check_class_weights(config.loss.class_weights)
     for name in ("foreground_share", "touching_share"):
         share = getattr(config.augmentation, name)
         if share > 1:
             raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
+
+
+def refuse_without_background(config: TrainConfig, why: str, remedy: str = "") -> None:
+    """Refuse what needs a background class where there is none.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    why : str
+        What the message begins with.
+    remedy : str
+        Said after the key to change.
+    """
+    if config.model.head == "sigmoid":
+        raise UserError(f"{why}, and model.head=sigmoid needs one: say model.head=softmax{remedy}")
+    if getattr(config.dataset, "instances", False):
+        raise UserError(f"{why}, and dataset.instances=true needs one: leave dataset.background out")
+    if config.dataset.target != "classes":
+        raise UserError(
+            f"{why}, and dataset.target={config.dataset.target} needs one: say dataset.target=classes{remedy}"
+        )
+
+
+def check_class_weights(values: Any) -> None:
+    """Refuse class weights that are neither null, auto nor a list of numbers."""
+    if values is None or values == "auto":
+        return
+    numbers = isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
+    if not numbers or min(values, default=-1) < 0 or max(values) <= 0:
+        raise UserError(
+            f"loss.class_weights={values}: auto, or one number per class, none below 0 and one above"
+        )
 
 
 def check_whole_model(names: Sequence[str], weights: Any) -> None:

@@ -75,6 +75,11 @@ class Model:
     norm: str = key(
         "normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none")
     )
+    head_bias: str = key(
+        "the head's first bias: zero, or the log of the classes' shares of the training pixels",
+        choices=("zero", "shares"),
+        before="zero",
+    )
     input_skip: int = key(
         "channels of a skip at full resolution, for encoders that begin at half of it; 0: none",
         at_least=0,
@@ -124,7 +129,12 @@ class FolderDataset(Dataset):
     images: str = key("name of the folder of images")
     masks: str = key("name of the folder of masks")
     suffix: str = key("what a mask's name has after the image's, as in img1_mask.png")
-    classes: list[str] | None = key("class names by id, background first; null: by the values found")
+    classes: list[str] | None = key("class names by id; null: by the values found")
+    background: str | None = key(
+        "class that does not count in the means: a name or mask value, or none; null: class 0 of two classes, "
+        "or where it is unnamed or named background, else none",
+        before="first",  # data.layouts.background.FIRST_CLASS
+    )
     values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
     ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")
     instances: bool = key("the masks hold one number per object instead of classes", before=False)
@@ -209,7 +219,9 @@ class Loss:
     """A weighted sum of terms."""
 
     terms: list[Any] = key("name (cross_entropy, dice, focal), weight, and the term's own arguments")
-    class_weights: list[float] | None = key("one weight per class of the model's output")
+    class_weights: Any = key(
+        "one weight per class of the model's output, or auto: median frequency; null: none"
+    )
     border_weights: dict[str, Any] | None = key("the U-Net paper's border weight map: w0, sigma; null: none")
 
 
@@ -222,6 +234,9 @@ class AdamW:
     lr: float = key("learning rate at its highest", at_least=0)
     weight_decay: float = key("decoupled weight decay", at_least=0)
     betas: list[float] = key("Adam's two decay rates")
+    encoder_lr_factor: float = key(
+        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
+    )
 
 
 @dataclass
@@ -238,6 +253,9 @@ class SGD:
     weight_decay: float = key("L2 weight decay", at_least=0)
     momentum: float = key("momentum", at_least=0)
     nesterov: bool = key("Nesterov momentum")
+    encoder_lr_factor: float = key(
+        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
+    )
 
 
 @dataclass

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from unet_train.data.records import IGNORE, Record, Source, Truth
+from unet_train.data.records import IGNORE, Record, Source, Truth, has_background
 from unet_train.errors import UserError
 
 
@@ -44,6 +44,10 @@ class Report:
         ``instances`` objects (0 where there are none to count).
     hashes : dict
         Key → sha1 of the picture (shape, dtype, pixels), the same for a file saved anew without loss.
+    truth_hashes : dict
+        Key → sha1 of the labels.
+    class_ids : dict
+        Key → ids of the classes that stand in the labels, ascending.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -51,6 +55,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
+    class_ids: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -123,6 +128,45 @@ def check_source(
     return report
 
 
+def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say which classes stand in one part of a split and not in another, where that spoils the training.
+
+    Parameters
+    ----------
+    report : Report
+    classes : sequence of str
+        Names by class id.
+    parts : mapping of str to sequence of str
+        Keys of the records of train, val and test; an empty part is not looked at.
+
+    Returns
+    -------
+    list of str
+        A sentence for the classes of val or test that no training image shows, and one for those of train that
+        neither val nor test can score.
+    """
+    shown = {
+        part: {index for key in keys for index in report.class_ids.get(key, [])}
+        for part, keys in parts.items()
+        if keys
+    }
+    train = shown.pop("train", set())
+
+    def named(ids: set[int]) -> str:
+        return ", ".join(classes[index] for index in sorted(ids) if index < len(classes))
+
+    said = [
+        f"no training image shows {named(found - train)}, which {part} has: it cannot be learnt; see split.*"
+        for part, found in shown.items()
+        if found - train
+    ]
+    return said + [
+        f"no image of {part} shows {named(train - found)}, which train has: its IoU will not be measured there"
+        for part, found in shown.items()
+        if train - found
+    ]
+
+
 def format_problems(report: Report) -> str:
     """All problems, one line each under a line with their number; empty where there are none."""
     if not report.problems:
@@ -147,7 +191,7 @@ def format_facts(report: Report) -> str:
         f"values    {facts['values'][0]:g} to {facts['values'][1]:g} ({_tally(facts['dtype'])})",
         f"classes   {shares} of the known pixels",
         f"unknown   {100 * ignored / max(counted + ignored, 1):.1f} % of all pixels",
-        f"empty     {facts['empty']} images without foreground",
+        f"empty     {facts['empty']} images without any class but the background",
     ]
     if facts["instances"]:
         lines.append(f"objects   {facts['instances']}")
@@ -253,6 +297,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
     lows, highs = [], []
     empty = objects = 0
     unknown: list[str] = []
+    first = 1 if has_background(source) else 0
     for record, look in zip(records, looks, strict=True):
         report.problems += look.problems
         if look.digest is not None and look.size is not None:
@@ -266,7 +311,8 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         if look.class_pixels is not None:
             pixels += look.class_pixels
             objects += look.objects
-            empty += int(look.class_pixels[1:IGNORE].sum() == 0)
+            empty += int(look.class_pixels[first:IGNORE].sum() == 0)
+            report.class_ids[record.key] = np.flatnonzero(look.class_pixels[:IGNORE]).tolist()
             if look.class_pixels[:IGNORE].sum() == 0:
                 unknown.append(record.key)
     if getattr(source, "one_size_per_group", False):

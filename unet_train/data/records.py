@@ -69,7 +69,7 @@ class Source(Protocol):
 
     One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
     scores each group as a whole too. With ``one_size_per_group = True`` the check refuses a group whose images differ
-    in size.
+    in size. With ``has_background = False`` class 0 is a class like the others.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the data set's own classes; the index is the class id, 0 the background."""
+        """Names of the data set's own classes; the index is the class id."""
 
     @property
     def channels(self) -> int:
@@ -96,3 +96,8 @@ class Source(Protocol):
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels for training under the chosen kind, or (scoring) the truth to measure against."""
+
+
+def has_background(source: Source) -> bool:
+    """Whether class 0 of a data set is the background; True where it says nothing."""
+    return bool(getattr(source, "has_background", True))

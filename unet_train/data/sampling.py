@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from unet_train.data.augmentation import Augmentation
 from unet_train.data.normalisation import Normaliser, Statistics, move_labels, rescale
 from unet_train.data.pasting import paste_beside, take_copy
-from unet_train.data.records import IGNORE, Record, Source
+from unet_train.data.records import IGNORE, Record, Source, has_background
 from unet_train.data.resampling import resample_image, resample_labels
 from unet_train.data.targets import Target
 from unet_train.errors import UserError
@@ -149,8 +149,9 @@ class TrainingSet(Dataset[Sample]):
         Height and width of the samples at the working resolution; None: whole images (then only images of
         one size fit in a batch). Where an image is smaller, it is reflected, its target padded with `IGNORE`.
     foreground_share : float
-        Share of the crops centred on a random foreground pixel, of a class drawn evenly from those in the
-        image; the others lie anywhere. An image without foreground is cropped anywhere.
+        Share of the crops centred on a random pixel of a class, drawn evenly from those in the image (the
+        background, where there is one, aside); the others lie anywhere. An image without such a class is
+        cropped anywhere.
     samples_per_epoch : int
         Images are walked through in a new random order each time round, across epochs, so that all are
         used equally often.
@@ -162,8 +163,8 @@ class TrainingSet(Dataset[Sample]):
         Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
         fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
     balance : bool
-        Draw foreground crops from images that have foreground: an image without hands its turn over.
-        Reads all labels at the start.
+        Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
+        image that has it: an image without hands its turn over. Reads all labels at the start.
     touching_share : float
         Share of the samples in which a copy of one of the image's objects is pasted to touch another
         (`pasting`); target and weights are made anew there. Needs instances.
@@ -233,10 +234,10 @@ class TrainingSet(Dataset[Sample]):
         self._cache: OrderedDict[str, _Read] = OrderedDict()
         self._cached = 0
         self._order: tuple[int, np.ndarray] | None = None
-        self._with_foreground: np.ndarray | None = None
+        self._first = 1 if has_background(source) else 0
+        self._with_class: dict[int, np.ndarray] = {}
         if balance:
-            found = [i for i, record in enumerate(self.records) if _has_foreground(source, record)]
-            self._with_foreground = np.array(found, np.intp) if found else None
+            self._with_class = self._images_by_class()
 
     def __len__(self) -> int:
         """Samples per epoch."""
@@ -269,8 +270,14 @@ class TrainingSet(Dataset[Sample]):
         number = self.record_number(epoch, index)
         centred = rng.random() < self.foreground_share
         turn = rng.random()
-        if centred and self._with_foreground is not None and number not in self._with_foreground:
-            number = int(self._with_foreground[int(turn * len(self._with_foreground))])
+        wanted: int | None = None
+        if centred and self._with_class:
+            classes = list(self._with_class)
+            if len(classes) > 1:
+                wanted = classes[int(rng.integers(len(classes)))]
+            having = self._with_class[classes[0] if wanted is None else wanted]
+            if number not in having:
+                number = int(having[int(turn * len(having))])
         record = self.records[number]
         read = self._read(record)
         draw = [self.seed, epoch, index, 1]
@@ -278,7 +285,7 @@ class TrainingSet(Dataset[Sample]):
             image, masks = self._with_touching(read, read.image, read.maps, [self.seed, epoch, index, 2])
             image, masks = self.augmentation(image, masks, draw)
         else:
-            image, masks = self._crop(read, rng, draw, [self.seed, epoch, index, 2], centred)
+            image, masks = self._crop(read, rng, draw, [self.seed, epoch, index, 2], centred, wanted)
         statistics = read.statistics
         return Sample(
             image=np.ascontiguousarray(image),
@@ -290,12 +297,19 @@ class TrainingSet(Dataset[Sample]):
         )
 
     def _crop(
-        self, read: _Read, rng: np.random.Generator, draw: list[int], paste_draw: list[int], centred: bool
+        self,
+        read: _Read,
+        rng: np.random.Generator,
+        draw: list[int],
+        paste_draw: list[int],
+        centred: bool,
+        wanted: int | None,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         assert self.crop_size is not None
         masks = read.maps
         height, width = self.crop_size
-        top, left = _place(rng, masks["target"], self.crop_size, centred)
+        classes = self._classes(masks["target"], wanted) if centred else []
+        top, left = _place(rng, masks["target"], self.crop_size, classes)
         # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
         moves = bool(self.augmentation.transforms)
         side = max(height, width) + 2 * self.margin
@@ -310,6 +324,41 @@ class TrainingSet(Dataset[Sample]):
         image, cut = self.augmentation(image, cut, draw)
         inner = (slice(above, above + height), slice(before, before + width))
         return image[inner], {name: mask[inner] for name, mask in cut.items()}
+
+    def _classes(self, target: np.ndarray, wanted: int | None) -> Sequence[int]:
+        """Classes a crop may be centred on: the wanted one where the target has it, else all but the background."""
+        present = np.flatnonzero(np.bincount(target.ravel(), minlength=256)[:IGNORE])
+        if wanted is not None and wanted in present:
+            return [wanted]
+        return present[present >= self._first].tolist()
+
+    def _images_by_class(self) -> dict[int, np.ndarray]:
+        """Class id → numbers of the records whose labels show it; without the background."""
+        found: dict[int, list[int]] = {}
+        for number, record in enumerate(self.records):
+            present = np.flatnonzero(np.bincount(self.source.read_truth(record).classes.ravel())[:IGNORE])
+            for index in present[present >= self._first].tolist():
+                found.setdefault(index, []).append(number)
+        return {index: np.array(found[index], np.intp) for index in sorted(found)}
+
+    def class_pixels(self, outputs: int) -> np.ndarray:
+        """Pixels of each class of the target in each training image, at the working resolution.
+
+        Reads every image once, as the first epoch would.
+
+        Parameters
+        ----------
+        outputs : int
+            Classes K of the target.
+
+        Returns
+        -------
+        ndarray
+            R×K int64, a row per record; unknown pixels count nowhere.
+        """
+        return np.stack(
+            [np.bincount(self._read(r).target.ravel(), minlength=256)[:outputs] for r in self.records]
+        ).astype(np.int64)
 
     def _with_touching(
         self, read: _Read, image: np.ndarray, maps: dict[str, np.ndarray], draw: list[int]
@@ -369,24 +418,19 @@ class TrainingSet(Dataset[Sample]):
         return read
 
 
-def _has_foreground(source: Source, record: Record) -> bool:
-    classes = source.read_truth(record).classes
-    return bool(((classes > 0) & (classes != IGNORE)).any())
-
-
 def _place(
-    rng: np.random.Generator, target: np.ndarray, crop: tuple[int, int], centred: bool
+    rng: np.random.Generator, target: np.ndarray, crop: tuple[int, int], classes: Sequence[int]
 ) -> tuple[int, int]:
-    """Top and left of a crop inside the picture; where it is larger, the picture lies in its middle."""
+    """Top and left of a crop inside the picture; where it is larger, the picture lies in its middle.
+
+    Centred on a pixel of one of `classes`, drawn evenly; anywhere if there are none.
+    """
     middle: tuple[float, float] | None = None
     uniform = rng.random(2)
-    if centred:
-        present = np.flatnonzero(np.bincount(target.ravel(), minlength=256)[:IGNORE])
-        foreground = present[present > 0]
-        if len(foreground):
-            pixels = np.flatnonzero(target.ravel() == foreground[rng.integers(len(foreground))])
-            row, column = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[1])
-            middle = (row, column)
+    if len(classes):
+        pixels = np.flatnonzero(target.ravel() == classes[int(rng.integers(len(classes)))])
+        row, column = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[1])
+        middle = (row, column)
     corner = []
     for axis in (0, 1):
         room = target.shape[axis] - crop[axis]

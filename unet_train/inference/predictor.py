@@ -37,7 +37,7 @@ class DataDescription:
     name : str
         Name of the data set.
     classes : tuple of str
-        The data set's own classes, background first.
+        The data set's own classes.
     channels : int
         Channels of its images.
     target, target_params
@@ -52,6 +52,8 @@ class DataDescription:
         Border outside the field of interest, pixels.
     has_instances : bool
         Whether the data set tells objects apart.
+    has_background : bool
+        Whether class 0 is the background, as in all checkpoints that do not say it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class DataDescription:
     intensity_range: tuple[float, float] | None = None
     margin: int = 0
     has_instances: bool = False
+    has_background: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for the checkpoint."""

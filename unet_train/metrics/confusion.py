@@ -99,21 +99,25 @@ def confusion_counts_tensor(
     return torch.bincount(pairs, minlength=classes * classes + 1)[:-1].reshape(classes, classes)
 
 
-def scores_from_counts(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """IoU and Dice per class, their means over the foreground, and the pixel accuracy.
+def scores_from_counts(
+    counts: np.ndarray, class_names: Sequence[str], *, background: bool = True
+) -> dict[str, float]:
+    """IoU and Dice per class, their means, and the pixel accuracy.
 
     Parameters
     ----------
     counts : ndarray
         K×K whole numbers, ``[true, predicted]``, summed over all images.
     class_names : sequence of str
-        The K names; index 0 is the background.
+        The K names.
+    background : bool
+        Class 0 is the background, which the means leave out; False: all classes count.
 
     Returns
     -------
     dict of str to float
         ``iou/<class>`` and ``dice/<class>`` for every class in [0, 1], NaN for a class that occurs neither in
-        the truth nor in the prediction; ``iou/mean`` and ``dice/mean`` over the *foreground* classes that
+        the truth nor in the prediction; ``iou/mean`` and ``dice/mean`` over the classes that count and
         occur (NaN if none does); ``iou/mean_over``, the number of classes in these means; ``accuracy``,
         NaN without a counted pixel.
 
@@ -136,12 +140,33 @@ def scores_from_counts(counts: np.ndarray, class_names: Sequence[str]) -> dict[s
     dice = _divide(2 * hit, true + predicted)
     scores: dict[str, float] = {f"iou/{name}": float(value) for name, value in zip(names, iou, strict=True)}
     scores |= {f"dice/{name}": float(value) for name, value in zip(names, dice, strict=True)}
-    occurring = ~np.isnan(iou[1:])
-    scores["iou/mean"] = float(iou[1:][occurring].mean()) if occurring.any() else float("nan")
+    occurring = ~np.isnan(iou)
+    occurring[: first_counted(background)] = False
+    scores["iou/mean"] = float(iou[occurring].mean()) if occurring.any() else float("nan")
     scores["iou/mean_over"] = int(occurring.sum())
-    scores["dice/mean"] = float(dice[1:][occurring].mean()) if occurring.any() else float("nan")
+    scores["dice/mean"] = float(dice[occurring].mean()) if occurring.any() else float("nan")
     scores["accuracy"] = float(hit.sum() / true.sum()) if true.sum() else float("nan")
     return scores
+
+
+def first_counted(background: bool) -> int:
+    """The first class that counts in a mean: 1 where class 0 is the background, else 0."""
+    return 1 if background else 0
+
+
+def never_predicted(counts: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Names of the classes that stand in the ground truth and are predicted at no pixel.
+
+    Parameters
+    ----------
+    counts : ndarray
+        K×K whole numbers, ``[true, predicted]``, summed over all images.
+    class_names : sequence of str
+        The K names.
+    """
+    counts = np.asarray(counts)
+    lost = (counts.sum(1) > 0) & (counts.sum(0) == 0)
+    return [name for name, is_lost in zip(class_names, lost, strict=True) if is_lost]
 
 
 def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:

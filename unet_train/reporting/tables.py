@@ -14,7 +14,11 @@ SUMMARIES = ("mean", "mean_over")
 
 
 def format_table(
-    scores: Mapping[str, float], *, counts: np.ndarray | None = None, title: str | None = None
+    scores: Mapping[str, float],
+    *,
+    counts: np.ndarray | None = None,
+    title: str | None = None,
+    background: bool = True,
 ) -> str:
     """Per-class IoU and Dice with their means, and the other scores under them.
 
@@ -28,6 +32,8 @@ def format_table(
         K×K confusion counts of the same classes; adds each class's share of the true and predicted pixels.
     title : str or None
         A line above the table.
+    background : bool
+        Whether the first class is the background, over which the means do not run.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def format_table(
             row += [f"{100 * true / total:.1f} %", f"{100 * predicted / total:.1f} %"]
     if "iou/mean" in values:
         over = values.get("iou/mean_over")
-        name = "mean" if over is None else _mean_name(int(over), len(classes) - 1)
+        name = "mean" if over is None else _mean_name(int(over), len(classes), background)
         mean = [name, _number(values["iou/mean"]), _number(values.get("dice/mean"))]
         rows.append(mean + [""] * (len(head) - len(mean)))
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
@@ -96,10 +102,11 @@ def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title:
     )
 
 
-def _mean_name(over: int, foreground: int) -> str:
-    if over == foreground:
-        return f"mean over {over} foreground class" + ("" if over == 1 else "es")
-    return f"mean over {over} of {foreground} foreground classes"
+def _mean_name(over: int, classes: int, background: bool) -> str:
+    counted, kind = (classes - 1, "foreground class") if background else (classes, "class")
+    if over == counted:
+        return f"mean over {over} {kind}" + ("" if over == 1 else "es")
+    return f"mean over {over} of {counted} {kind}es"
 
 
 def _is_number(value: object) -> bool:

@@ -30,7 +30,7 @@ from unet_train.reporting.overlays import overlay
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table
 from unet_train.runs.checkpoint_files import load_predictor
-from unet_train.training.evaluation import Evaluation, ImageResult, evaluate
+from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.patients import Patients, has_volumes
 from unet_train.training.run_folder import LOGGER, log_to, write_json
 
@@ -85,7 +85,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
 
     normaliser = Normaliser(source, predictor.data.normalisation)
-    patients = Patients(records) if has_volumes(source) else None
+    patients = Patients(records) if has_volumes(source) and predictor.data.has_background else None
     started = time.monotonic()
     evaluation = evaluate(
         predictor,
@@ -107,6 +107,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         "ckpt": str(path),
         "epoch": content.get("epoch"),
         "tta": config.tta,
+        "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -121,7 +122,16 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
     )
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
-    LOGGER.info(format_table(evaluation.scores(), counts=evaluation.counts, title=title))
+    LOGGER.info(
+        format_table(
+            evaluation.scores(),
+            counts=evaluation.counts,
+            title=title,
+            background=evaluation.background,
+        )
+    )
+    if evaluation.never_predicted():
+        LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
         LOGGER.info(patients_table(patients.scores))
         for note in patients.notes:

@@ -64,7 +64,7 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
     encoder = " ".join(f"{k}={v}" for k, v in spec["encoder"].items() if v is not None)
     count = sum(p.numel() for p in graph.model.parameters())
     lines = [
-        f"# U-Net for {data.name}: {', '.join(data.classes[1:])}",
+        f"# U-Net for {data.name}: {', '.join(data.classes[1 if data.has_background else 0 :])}",
         "",
         f"`{exported.file}`, exported by unet-train {__version__} from {origin.source}.",
         "",

@@ -31,9 +31,9 @@ from unet_train.config.compose import Composed
 from unet_train.config.early import expand
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation import Augmentation, build_augmentation
-from unet_train.data.check import check_source, format_problems
+from unet_train.data.check import check_source, format_problems, missing_classes
 from unet_train.data.normalisation import Normaliser
-from unet_train.data.records import Record, Source, Truth
+from unet_train.data.records import Record, Source, Truth, has_background
 from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
@@ -50,8 +50,14 @@ from unet_train.runs.checkpoint_files import parameters
 from unet_train.training import checkpoints
 from unet_train.training.distributed import World, world
 from unet_train.training.ema import EMA
-from unet_train.training.evaluation import Evaluation, choose_object_rule, evaluate
+from unet_train.training.evaluation import (
+    Evaluation,
+    choose_object_rule,
+    evaluate,
+    never_predicted_line,
+)
 from unet_train.training.loop import Parts, Settings, State, Stopped, check_monitor, epoch_lengths, fit
+from unet_train.training.losses import median_frequency
 from unet_train.training.optimizers import build_optimizer
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
 from unet_train.training.run_folder import (
@@ -148,7 +154,9 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     training = training_set(config, data, target, augmentation)
     settings = loop_settings(config, device)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
-    parts = build_parts(config, model, outputs, device, precision, me, total)
+    if resumed is None and config.model.head_bias == "shares":
+        set_head_bias(model, training.class_pixels(len(outputs)).sum(0))
+    parts = build_parts(config, model, outputs, training, device, precision, me, total)
     predictor = Predictor(
         model=model,
         data=data.description,
@@ -239,7 +247,9 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
         )
-    for warning in report.warnings if me.main else []:
+    parts = {"train": split.train, "val": split.val, "test": split.test}
+    keys = {part: [record.key for record in found] for part, found in parts.items()}
+    for warning in [*report.warnings, *missing_classes(report, source.classes, keys)] if me.main else []:
         LOGGER.info(f"warning: {warning}")
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
@@ -330,10 +340,19 @@ def start_weights(model: Any, config: TrainConfig) -> list[str]:
     return []
 
 
+def set_head_bias(model: Any, pixels: np.ndarray) -> None:
+    """Let the net begin with the classes' shares of the training pixels (K counts) as its probabilities."""
+    shares = (pixels + 1) / (pixels.sum() + len(pixels))
+    bias = np.log(shares) if model.head_kind == "softmax" else np.log(shares[1:] / shares[:1])
+    with torch.no_grad():
+        model.head.bias.copy_(torch.from_numpy(bias))
+
+
 def build_parts(
     config: TrainConfig,
     model: Any,
     outputs: tuple[str, ...],
+    training: TrainingSet,
     device: torch.device,
     precision: Precision,
     me: World,
@@ -349,15 +368,24 @@ def build_parts(
         )
     scheduler = asdict(config.scheduler)
     schedule = Schedule(total_updates=total, warmup_updates=scheduler.pop("warmup_steps"), **scheduler)
+    background = has_background(training.source)
+    weights = None
+    if not isinstance(config.loss, dict) and config.loss.class_weights == "auto":
+        weights = median_frequency(training.class_pixels(len(outputs)))
+        if me.main:
+            said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(outputs, weights, strict=True))
+            LOGGER.info(f"class weights by median frequency: {said}")
+    loss = build_loss(config.loss, len(outputs), background=background, class_weights=weights)
     return Parts(
         model=model,
-        loss=build_loss(config.loss, len(outputs)).to(device),
+        loss=loss.to(device),
         optimizer=build_optimizer(model, **optimizer),
         schedule=schedule,
         ema=EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None,
         precision=precision,
         device=device,
         outputs=outputs,
+        background=background,
         forward=forward,
     )
 
@@ -417,7 +445,7 @@ class Validation:
                 look=self._draw,
                 world=self.world,
             )
-        if not self.last.counts[1:].any() and not self.warned:
+        if all(image.empty for image in self.last.images) and not self.warned:
             self.warned = True
             LOGGER.info(
                 "warning: no validation image shows any foreground, so the best epoch cannot be told; see split.*"
@@ -647,7 +675,12 @@ def _tell_end(
     folder: Path, state: State, config: TrainConfig, validation: Validation | None, seconds: float
 ) -> None:
     if validation is not None and validation.last is not None:
-        LOGGER.info(format_table(validation.last.scores(), title=f"validation, epoch {state.epoch}"))
+        last = validation.last
+        LOGGER.info(
+            format_table(last.scores(), title=f"validation, epoch {state.epoch}", background=last.background)
+        )
+        if last.never_predicted():
+            LOGGER.info(never_predicted_line(last.never_predicted(), last.classes))
         LOGGER.info(f"best {config.checkpoint.monitor} {state.best:.4f} in epoch {state.best_epoch}")
     LOGGER.info(f"{seconds / 60:.1f} minutes; evaluate it: unet-eval ckpt={folder / 'best.pt'}")
     LOGGER.info(f"curves and pictures: tensorboard --logdir {folder}")

@@ -13,7 +13,12 @@ from unet_train.data.records import Record, Source, Truth
 from unet_train.inference.objects import ObjectRule, tune
 from unet_train.inference.predictor import Prediction, Predictor
 from unet_train.metrics.challenge import ChallengeCounts, scorer
-from unet_train.metrics.confusion import confusion_counts, scores_from_counts
+from unet_train.metrics.confusion import (
+    confusion_counts,
+    first_counted,
+    never_predicted,
+    scores_from_counts,
+)
 from unet_train.training.distributed import World
 from unet_train.training.losses import Loss
 
@@ -30,7 +35,7 @@ class ImageResult:
     scores : dict
         The image's own scores; a class that neither stands in the image nor was predicted is NaN.
     empty : bool
-        No foreground in the truth.
+        No class that counts stands in the ground truth.
     loss : float
         NaN if none was asked for.
     objects : ChallengeCounts or None
@@ -52,6 +57,8 @@ class Evaluation:
 
     classes: tuple[str, ...]
     images: list[ImageResult] = field(default_factory=list)
+    background: bool = True
+    """Whether class 0 is the background, over which the means do not run."""
 
     @property
     def counts(self) -> np.ndarray:
@@ -64,16 +71,25 @@ class Evaluation:
 
         With ``seg``, ``det``, ``op_csb`` over all objects of all images, as far as their truth is there.
         """
-        scores = scores_from_counts(self.counts, self.classes)
+        scores = scores_from_counts(self.counts, self.classes, background=self.background)
         objects = [image.objects for image in self.images if image.objects is not None]
         if objects:
             scores |= sum(objects[1:], objects[0]).scores()
         return scores
 
+    def never_predicted(self) -> list[str]:
+        """Classes that stand in the ground truth of these images and were predicted in none of them."""
+        return never_predicted(self.counts, self.classes)
+
     def loss(self) -> float:
         """Mean over images of the loss, NaN if none was given."""
         losses = [image.loss for image in self.images if np.isfinite(image.loss)]
         return float(np.mean(losses)) if losses else float("nan")
+
+
+def never_predicted_line(never: Sequence[str], classes: Sequence[str]) -> str:
+    """One line for the log on the classes that `Evaluation.never_predicted` names."""
+    return f"never predicted: {', '.join(never)} ({len(never)} of {len(classes)} classes)"
 
 
 Look = Callable[[Record, np.ndarray, Truth, Prediction], None]
@@ -121,7 +137,7 @@ def evaluate(
     world = world or World()
     normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
     mine = list(records)[world.rank :: world.size]
-    classes = tuple(predictor.data.classes)
+    classes, background = tuple(predictor.data.classes), predictor.data.has_background
     results = []
     for record in progress(mine) if progress else mine:
         image = source.read_image(record)
@@ -133,8 +149,8 @@ def evaluate(
             key=record.key,
             group=record.group,
             counts=counts,
-            scores=scores_from_counts(counts, classes),
-            empty=not counts[1:].any(),
+            scores=scores_from_counts(counts, classes, background=background),
+            empty=not counts[first_counted(background) :].any(),
             loss=_loss(loss, predictor, prediction, truth) if loss is not None else float("nan"),
         )
         if objects and truth.instances is not None:
@@ -147,7 +163,7 @@ def evaluate(
             look(record, image, truth, prediction)
     order = {record.key: i for i, record in enumerate(records)}
     gathered = [result for part in world.gather(results) for result in part]
-    return Evaluation(classes, sorted(gathered, key=lambda result: order[result.key]))
+    return Evaluation(classes, sorted(gathered, key=lambda result: order[result.key]), background)
 
 
 def choose_object_rule(

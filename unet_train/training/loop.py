@@ -22,7 +22,7 @@ from unet_train.models.unet import UNet
 from unet_train.training import checkpoints
 from unet_train.training.distributed import World
 from unet_train.training.ema import EMA
-from unet_train.training.evaluation import Evaluation
+from unet_train.training.evaluation import Evaluation, never_predicted_line
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
 from unet_train.training.run_folder import LOGGER, History
@@ -91,6 +91,8 @@ class Parts:
     device: torch.device
     outputs: tuple[str, ...]
     """Names of the model's outputs."""
+    background: bool
+    """Whether the first of them is the background."""
     forward: Callable[..., torch.Tensor]
     """The model as called in a step: itself, compiled, or wrapped for several processes."""
 
@@ -246,10 +248,13 @@ def fit(
             scores = _train_scores(parts, state, world) | {"train/images_per_second": images / seconds}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
             last = state.epoch == settings.epochs
+            never: list[str] = []
             if validate is not None and (last or state.epoch % settings.val_every == 0):
                 evaluation = validate(state.epoch)
                 found = evaluation.scores()
+                never = evaluation.never_predicted()
                 scores |= {"val/loss": evaluation.loss()} | {f"val/{k}": v for k, v in found.items()}
+                scores["val/classes_never_predicted"] = len(never)
                 _judge(parts, state, settings, found, save_best, world)
             elif validate is None:
                 state.best_epoch = state.epoch
@@ -258,6 +263,8 @@ def fit(
             if world.main:
                 history.add(state.epoch, state.update, scores)
                 LOGGER.info(_line(state, settings, scores, time.monotonic() - started))
+                if never:
+                    LOGGER.info(never_predicted_line(never, evaluation.classes))
                 save_last(state)
             saved_at = time.monotonic()
             if world.any(bool(signals)):
@@ -351,8 +358,12 @@ def _train_scores(parts: Parts, state: State, world: World) -> dict[str, float]:
             f"the loss became {scores['train/loss']} in epoch {state.epoch + 1}: lower optimizer.lr, set "
             "trainer.clip_grad_norm, or use trainer.precision=32"
         )
-    iou = scores_from_counts(counts.cpu().numpy(), parts.outputs)["iou/mean"]
+    iou = _mean_iou(counts, parts)
     return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
+
+
+def _mean_iou(counts: torch.Tensor, parts: Parts) -> float:
+    return scores_from_counts(counts.cpu().numpy(), parts.outputs, background=parts.background)["iou/mean"]
 
 
 def check_monitor(monitor: str, scores: dict[str, float]) -> None:
@@ -394,7 +405,7 @@ def _judge(
 def _postfix(parts: Parts, state: State, pace: float) -> str:
     numerators, totals, counts = (state.sums[k] for k in ("numerators", "totals", "counts"))
     loss = float((numerators / totals.clamp_min(1e-12)).sum())
-    iou = scores_from_counts(counts.cpu().numpy(), parts.outputs)["iou/mean"]
+    iou = _mean_iou(counts, parts)
     return f"loss {loss:.3f}, IoU {iou:.3f}, {pace:.1f} images/s"
 
 

@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -362,6 +363,7 @@ def build_loss(
     *,
     class_weights: Sequence[float] | None = None,
     needs_weight: bool = False,
+    background: bool = True,
 ) -> WeightedSum:
     """Build a loss from the plain values of a ``loss`` group.
 
@@ -376,6 +378,9 @@ def build_loss(
         For the terms that are sums over pixels (cross-entropy, focal).
     needs_weight : bool
         The data brings border weights: let those terms refuse to run without.
+    background : bool
+        Whether class 0 is the background: where there is none, Dice counts class 0 unless its own key
+        ``background`` says otherwise.
 
     Raises
     ------
@@ -404,6 +409,8 @@ def build_loss(
                     f"loss.terms: {name} has no key {key}{_near(key, own)}; "
                     f"it takes {', '.join(['weight', *own])}"
                 )
+        if "background" in known and params.get("background") is None:
+            params["background"] = not background
         if "class_weights" in known:
             pixel_terms += 1
             params.update(class_weights=class_weights, needs_weight=needs_weight)
@@ -416,6 +423,31 @@ def build_loss(
             if given:
                 raise UserError(f"loss.{key}: no term uses it; add cross_entropy or focal to loss.terms")
     return WeightedSum(losses)
+
+
+def median_frequency(pixels: np.ndarray) -> list[float]:
+    """Class weights that make up for rare classes: the median of all frequencies over the class's own.
+
+    A class's frequency is its share of the pixels of those images in which it occurs (Eigen and Fergus,
+    arXiv:1411.4734, section 6.3.2).
+
+    Parameters
+    ----------
+    pixels : ndarray
+        R×K whole numbers: known pixels of each class in each of R images.
+
+    Returns
+    -------
+    list of float
+        K weights; 0 for a class that occurs nowhere.
+    """
+    pixels = np.asarray(pixels, np.float64)
+    of_images_with_it = ((pixels > 0) * pixels.sum(1, keepdims=True)).sum(0)
+    total = pixels.sum(0)
+    frequency = np.divide(total, of_images_with_it, out=np.zeros_like(total), where=total > 0)
+    middle = np.median(frequency[frequency > 0]) if (frequency > 0).any() else 0.0
+    weights = np.divide(middle, frequency, out=np.zeros_like(frequency), where=frequency > 0)
+    return [float(weight) for weight in weights]
 
 
 def _near(word: str, names: Any) -> str:

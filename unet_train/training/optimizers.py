@@ -39,6 +39,19 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
+def _apart(groups: list[dict[str, Any]], encoder: set[int], factor: float) -> list[dict[str, Any]]:
+    """The groups with the encoder's parameters (by `id`) in groups of their own, at their own rate."""
+    parted = []
+    for group in groups:
+        for inside in (True, False):
+            params = [p for p in group["params"] if (id(p) in encoder) == inside]
+            if params:
+                rate = group["base_lr"] * (factor if inside else 1.0)
+                name = f"encoder_{group['name']}" if inside else group["name"]
+                parted.append({**group, "name": name, "params": params, "base_lr": rate})
+    return parted
+
+
 def build_optimizer(
     model: nn.Module,
     kind: str,
@@ -48,6 +61,7 @@ def build_optimizer(
     betas: Sequence[float] = (0.9, 0.999),
     momentum: float = 0.9,
     nesterov: bool = False,
+    encoder_lr_factor: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over `decay_groups`.
 
@@ -64,6 +78,8 @@ def build_optimizer(
         For adamw and adam.
     momentum, nesterov
         For sgd.
+    encoder_lr_factor : float
+        Learning rate of `model.encoder` over that of the rest.
 
     Raises
     ------
@@ -74,7 +90,12 @@ def build_optimizer(
         raise UserError(f"optimizer.lr={lr} must be > 0")
     if not weight_decay >= 0:
         raise UserError(f"optimizer.weight_decay={weight_decay} must be ≥ 0")
+    if not encoder_lr_factor > 0:
+        raise UserError(f"optimizer.encoder_lr_factor={encoder_lr_factor} must be > 0")
     groups = [{**group, "base_lr": lr} for group in decay_groups(model, weight_decay)]
+    if encoder_lr_factor != 1:
+        encoder = {id(parameter) for parameter in model.get_submodule("encoder").parameters()}
+        groups = _apart(groups, encoder, encoder_lr_factor)
     if not groups:
         raise UserError("nothing to train: all parameters of the model are frozen")
     if kind == "sgd":

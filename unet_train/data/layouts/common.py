@@ -47,7 +47,7 @@ class FilesSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, background first; the index is the class id."""
+        """Names of the classes; the index is the class id."""
         return self._classes
 
     @property

@@ -20,6 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from unet_train.data.images import list_images, read_labels
+from unet_train.data.layouts.background import (
+    FIRST_CLASS,
+    Classes,
+    choose_background,
+    describe_background,
+    unknown_name,
+)
 from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
@@ -42,7 +49,9 @@ class FolderSource(FilesSource):
     suffix : str
         What a mask's name has after the image's: ``"_mask"`` pairs ``a.png`` with ``a_mask.png``.
     classes : sequence of str, optional
-        Class names, the first the background. None: named after what is found.
+        Class names by id. None: named after what is found.
+    background : str, optional
+        Which class is the background, as in `choose_background`.
     values : mapping of int to int, optional
         Pixel value → class id. None: discovered, see `discover_values`.
     ignore_value : int, optional
@@ -77,6 +86,7 @@ class FolderSource(FilesSource):
         masks: str = "masks",
         suffix: str = "",
         classes: Sequence[str] | None = None,
+        background: str | None = None,
         values: Mapping[int, int] | None = None,
         ignore_value: int | None = None,
         instances: bool = False,
@@ -108,7 +118,9 @@ class FolderSource(FilesSource):
         self._images, self._masks, self._suffix = images, masks, suffix
         self._ignore = ignore_value
         self._records = _with_groups(self._list(), self._groups(group_regex, group_csv))
-        self._values, self._classes = self._find_values(classes, values)
+        found = self._find_classes(classes, values, background)
+        self._values, self._classes = dict(found.values), found.names
+        self.has_background = found.has_background
 
     @property
     def values(self) -> dict[int, int]:
@@ -249,14 +261,21 @@ class FolderSource(FilesSource):
 
     # --- values ---------------------------------------------------------------------------------------------
 
-    def _find_values(
-        self, classes: Sequence[str] | None, values: Mapping[int, int] | None
-    ) -> tuple[dict[int, int], tuple[str, ...]]:
+    def _find_classes(
+        self, classes: Sequence[str] | None, values: Mapping[int, int] | None, background: str | None
+    ) -> Classes:
         names = tuple(str(name) for name in classes) if classes is not None else None
         if names is not None and (len(names) < 2 or len(set(names)) < len(names)):
-            raise UserError("dataset.classes: give two or more different names, the background first")
+            raise UserError("dataset.classes: give two or more different names")
         if self._instances:
-            return {}, names or ("background", "object")
+            if background not in (None, FIRST_CLASS):
+                raise UserError(
+                    f"dataset.background={background}: with dataset.instances=true value 0 is the background; "
+                    "leave the key out"
+                )
+            return Classes(names or ("background", "object"), {}, True)
+        if names is not None and background != FIRST_CLASS:
+            names, values = self._without_unknown(names, values)
         if values is not None:
             mapping = _declared_values(values, names)
         else:
@@ -264,15 +283,44 @@ class FolderSource(FilesSource):
             if names is None:
                 _refuse_object_numbers(sampled, self._ignore)
             mapping, note = discover_values(
-                sampled, classes=len(names) if names else None, ignore_value=self._ignore
+                sampled,
+                classes=len(names) if names else None,
+                ignore_value=self._ignore,
+                background_is_known=background is not None,
             )
             if note:
                 self.notes.append(note)
-        if names is None:
-            count = max(mapping.values()) + 1
-            foreground = ["foreground"] if count == 2 else [f"class_{index}" for index in range(1, count)]
-            names = ("background", *foreground)
-        return mapping, names
+        found = choose_background(mapping, names, background)
+        said = describe_background(found, background)
+        if said:
+            self.notes.append(said)
+        return found
+
+    def _without_unknown(
+        self, names: tuple[str, ...], values: Mapping[int, int] | None
+    ) -> tuple[tuple[str, ...], Mapping[int, int] | None]:
+        """Names and values without the class that means "not annotated", whose value `ignore_value` must say."""
+        index = unknown_name(names)
+        if index is None:
+            return names, values
+        value = index
+        if values is not None:
+            value = next((int(v) for v, i in values.items() if int(i) == index), index)
+        if self._ignore is None:
+            raise UserError(
+                f"dataset.classes: {names[index]} sounds like pixels that are not annotated; say "
+                f"dataset.ignore_value={value} (if that is their mask value), or call it otherwise if it is a class"
+            )
+        kept = (*names[:index], *names[index + 1 :])
+        if len(kept) < 2:
+            raise UserError(f"dataset.classes: without {names[index]} one class is left; give two or more")
+        if values is None and self._ignore == index:
+            # The names are listed by mask value.
+            values = {v: v for v in range(len(names)) if v != index}
+        if values is None:
+            return kept, None
+        moved = {int(v): int(i) - (int(i) > index) for v, i in values.items() if int(i) != index}
+        return kept, moved
 
     def _sampled_values(self) -> Iterable[tuple[str, list[int]]]:
         """Mask paths with their distinct values: all of them, of a large data set an evenly spread sample."""
@@ -288,14 +336,19 @@ class FolderSource(FilesSource):
 
 
 def discover_values(
-    masks: Iterable[tuple[str, Sequence[int]]], *, classes: int | None = None, ignore_value: int | None = None
+    masks: Iterable[tuple[str, Sequence[int]]],
+    *,
+    classes: int | None = None,
+    ignore_value: int | None = None,
+    background_is_known: bool = False,
 ) -> tuple[dict[int, int], str]:
     """Tell which pixel value is which class, from the values that occur.
 
     In this order: values that are ids already (0, 1, 2, …; all below `classes`, or below 32) stay; {0, 255}
     and any other *two* values become 0 and 1; as many values as classes are declared are taken in ascending
     order. Everything else is refused: more values than classes, more than 32 distinct values (grey levels of
-    an anti-aliased or JPEG mask, object numbers), several values with gaps and no declaration.
+    an anti-aliased or JPEG mask, object numbers), several values with gaps and no declaration, three and more
+    undeclared values without a 0, unless it is known which of them is the background.
 
     Parameters
     ----------
@@ -305,6 +358,8 @@ def discover_values(
         Number of classes declared.
     ignore_value : int, optional
         Value left out of all this.
+    background_is_known : bool
+        Whether the user said which value is the background, or that there is none.
 
     Returns
     -------
@@ -332,6 +387,11 @@ def discover_values(
         raise UserError(f"{first_file[found[0]]}: negative mask values ({text}); declare dataset.values")
     if found and found[-1] < limit and (len(found) > 1 or classes is not None):
         if classes is None and found[0] > 0:
+            if len(found) > 2 and not background_is_known:
+                raise UserError(
+                    f"{first_file[found[0]]}: mask values {text} have no 0; which of them is the background? Say "
+                    f"dataset.background={found[0]} (or another value), or dataset.background=none if all are classes"
+                )
             return _in_order(found)
         count = classes or found[-1] + 1
         absent = sorted(set(range(count)) - set(found))
