@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -90,7 +91,7 @@ def ids(found):
 
 
 # --- commands -----------------------------------------------------------------------------------------
-HELD_BY_OTHERS = ("phc_u373", "dic_hela", "brain_mri", "isbi2012")
+HELD_BY_OTHERS = ("phc_u373", "dic_hela", "brain_mri", "isbi2012", "camvid")
 
 
 @pytest.fixture(scope="module")
@@ -373,12 +374,20 @@ def roots(tmp_path_factory, write_images):
 
     folder = tmp_path_factory.mktemp("roots")
     write_images(folder / "folder")
+    films = [f"{film}_{number}.png" for film in ("0001TP", "0006R0", "0016E5") for number in (1, 2)]
+    write_images(
+        folder / "camvid",
+        names=films,
+        image=lambda i, pixels: np.stack([pixels] * 3, -1),
+        mask=lambda i, labels: (np.arange(labels.size, dtype=np.uint8) % 12).reshape(labels.shape),
+    )
     for layout in ("challenge", "kaggle_3m"):
         write_demo(folder / layout, layout, images=7, groups=2, size=(128, 128))
     return {
         "demo": [],
         "folder": [f"dataset.root={folder / 'folder'}"],
         "isbi2012": [f"dataset.root={folder / 'folder'}"],
+        "camvid": [f"dataset.root={folder / 'camvid'}"],
         "phc_u373": [f"dataset.root={folder / 'challenge'}"],
         "dic_hela": [f"dataset.root={folder / 'challenge'}"],
         "brain_mri": [f"dataset.root={folder / 'kaggle_3m'}"],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_train.data.check import check_source, format_facts, format_problems
+from unet_train.data.check import Report, check_source, format_facts, format_problems, missing_classes
 from unet_train.data.images import write_image, write_labels
 from unet_train.data.layouts.challenge import ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
@@ -166,3 +166,15 @@ def test_real_data_is_sound(real_data):
     assert report.problems == []
     assert report.facts["class_pixels"]["lesion"] == 7112 + 28110
     assert report.facts["empty"] == 40 - 15
+
+
+def test_classes_that_only_some_parts_show():
+    report = Report(class_ids={"a": [0, 1], "b": [0, 2], "c": [0, 1, 3]})
+    names = ["sky", "road", "car", "bus"]
+    said = missing_classes(report, names, {"train": ["a"], "val": ["b"], "test": ["c"]})
+    assert len(said) == 3
+    assert all(word in said[0] for word in ("car", "val"))
+    assert all(word in said[1] for word in ("bus", "test"))
+    assert all(word in said[2] for word in ("road", "val"))
+    assert not any("sky" in line for line in said)
+    assert missing_classes(report, names, {"train": ["a", "b", "c"], "val": [], "test": []}) == []

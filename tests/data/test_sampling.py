@@ -321,3 +321,65 @@ def test_user_mistakes_are_named():
         set_of(wrong)[0, 0]
     with pytest.raises(UserError, match=r"trainer.workers=-1"):
         make_loader(set_of(source), EpochSampler(1, 1, 0), -1)
+
+
+# ---- many classes ----------------------------------------------------------------------------------------
+class Stripes:
+    """Ten images of 40×40 with a single known class each, but one pixel in the middle: class 1 in nine, 2 in one."""
+
+    name, notes, classes, channels, margin = "stripes", (), ("sky", "road", "car"), 1, 0
+
+    def __init__(self, has_background):
+        self.has_background = has_background
+
+    def records(self):
+        return [Record(key=str(i), image=f"<{i}>") for i in range(10)]
+
+    def read_image(self, record):
+        return np.full((40, 40, 1), 10 * int(record.key), np.uint8)
+
+    def read_truth(self, record, *, scoring=False):
+        classes = np.zeros((40, 40), np.uint8)
+        classes[20, 20] = 2 if record.key == "7" else 1
+        classes[:3] = IGNORE
+        return Truth(classes)
+
+
+def centres(has_background, balance):
+    """Class under the middle of 600 crops of 7×7, all of them centred."""
+    source = Stripes(has_background)
+    data = TrainingSet(
+        source,
+        source.records(),
+        target=get_target("classes"),
+        crop_size=7,
+        foreground_share=1.0,
+        samples_per_epoch=600,
+        seed=0,
+        balance=balance,
+    )
+    return data, Counter(int(data[0, index].target[3, 3]) for index in range(600))
+
+
+def test_classes_are_drawn_evenly_from_the_training_part():
+    _, found = centres(True, balance=False)
+    assert found == {1: 540, 2: 60}, "image by image: the car stands in one of ten"
+    _, found = centres(True, balance=True)
+    assert found[1] + found[2] == 600
+    assert abs(found[1] - 300) < 60
+    _, found = centres(False, balance=True)
+    # Crops cannot be centred on pixels at the edge, but most of the sky lies inside.
+    assert all(abs(found[k] - 200) < 60 for k in range(3)), found
+
+
+def test_without_a_background_crops_are_centred_on_class_0_too():
+    _, found = centres(False, balance=False)
+    assert found[0] > 200
+
+
+def test_class_pixels_by_hand():
+    data, _ = centres(True, balance=False)
+    pixels = data.class_pixels(3)
+    assert pixels.shape == (10, 3)
+    assert pixels[0].tolist() == [37 * 40 - 1, 1, 0]
+    assert pixels[7].tolist() == [37 * 40 - 1, 0, 1]

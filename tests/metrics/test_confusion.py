@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unet_train.errors import UserError
-from unet_train.metrics.confusion import confusion_counts, confusion_counts_tensor, scores_from_counts
+from unet_train.metrics.confusion import (
+    confusion_counts,
+    confusion_counts_tensor,
+    never_predicted,
+    scores_from_counts,
+)
 
 
 def test_counts_by_hand():
@@ -50,6 +55,26 @@ def test_scores_by_hand():
         *("iou/background", "iou/cell", "iou/debris", "dice/background", "dice/cell", "dice/debris"),
         *("iou/mean", "iou/mean_over", "dice/mean", "accuracy"),
     ]
+
+
+def test_without_a_background_all_classes_count():
+    counts = np.array([[8, 4, 0, 0], [2, 6, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    with_sky = scores_from_counts(counts, ["sky", "road", "car", "bus"], background=False)
+    assert with_sky["iou/mean"] == pytest.approx((8 / 15 + 6 / 12 + 0 / 1) / 3)
+    assert with_sky["dice/mean"] == pytest.approx((16 / 23 + 12 / 18 + 0 / 1) / 3)
+    assert with_sky["iou/mean_over"] == 3, "the bus occurs nowhere"
+    without = scores_from_counts(counts, ["sky", "road", "car", "bus"])
+    assert without["iou/mean"] == pytest.approx((6 / 12 + 0) / 2)
+    assert {k: v for k, v in without.items() if "mean" not in k} == pytest.approx(
+        {k: v for k, v in with_sky.items() if "mean" not in k}, nan_ok=True
+    )
+
+
+def test_classes_never_predicted_by_hand():
+    # a is hit, b is there and never predicted, c is predicted and not there, d is neither.
+    counts = np.array([[5, 0, 1, 0], [3, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert never_predicted(counts, list("abcd")) == ["b"]
+    assert never_predicted(counts.T, list("abcd")) == ["c"]
 
 
 def test_a_class_predicted_where_none_is_scores_zero():

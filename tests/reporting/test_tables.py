@@ -47,3 +47,11 @@ def test_any_small_table():
         "a        0.5000      20",
         "longer        –       3",
     ]
+
+
+def test_without_a_background_the_mean_runs_over_all_classes():
+    text = format_table(scores_from_counts(COUNTS, NAMES, background=False), background=False)
+    assert "mean over 2 of 3 classes" in text
+    counts = np.diag([1, 1, 1])
+    text = format_table(scores_from_counts(counts, NAMES, background=False), background=False)
+    assert "mean over 3 classes" in text

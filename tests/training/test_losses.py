@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.training.losses import LOSSES, CrossEntropy, Dice, Focal, build_loss
+from unet_train.training.losses import LOSSES, CrossEntropy, Dice, Focal, build_loss, median_frequency
 
 torch.set_num_threads(1)
 
@@ -123,6 +123,74 @@ def test_by_hand():
     assert Focal(gamma=2)(logits, target).item() == pytest.approx(
         (np.log(4 / 3) / 16 + np.log(2) / 4) / 2, rel=1e-6
     )
+
+
+# ---- rare and absent classes -------------------------------------------------------------------------
+# Four pixels, three classes, all logits 0 (p = 1/3): three pixels of class 0, one of the rare class 1, none of
+# the absent class 2. Softmax: ∂p_k/∂z_k = p(1 − p) = 2/9, ∂p_j/∂z_k = −1/9.
+TARGET = torch.tensor([[[0, 0, 0, 1]]], dtype=torch.uint8)
+
+
+def slopes_at_zero(loss):
+    """∂loss/∂z of the rare class at its own pixel, and of the absent class at a pixel of class 0."""
+    logits = torch.zeros(1, 3, 1, 4, requires_grad=True)
+    loss(logits, TARGET).backward()
+    return logits.grad[0, 1, 0, 3].item(), logits.grad[0, 2, 0, 0].item()
+
+
+def test_gradients_of_cross_entropy_towards_a_rare_and_an_absent_class_by_hand():
+    # (p − y)/4 per pixel.
+    assert slopes_at_zero(CrossEntropy()) == pytest.approx(((1 / 3 - 1) / 4, (1 / 3) / 4))
+    # Median frequency: 3/4 and 1/4, their median 1/2: weights 2/3, 2, 0, which sum to 3·2/3 + 2 = 4.
+    weights = median_frequency(np.array([[3, 1, 0]]))
+    assert weights == pytest.approx([2 / 3, 2, 0])
+    assert slopes_at_zero(CrossEntropy(weights)) == pytest.approx((2 * (1 / 3 - 1) / 4, 2 / 3 * (1 / 3) / 4))
+
+
+def test_gradients_of_focal_towards_a_rare_and_an_absent_class_by_hand():
+    # L = (1 − p)² (−ln p); dL/dp = 2(1 − p) ln p − (1 − p)²/p = −4/3 ln 3 − 4/3 at p = 1/3, over 4 pixels.
+    slope = -(4 / 3 * np.log(3) + 4 / 3) / 4
+    assert slopes_at_zero(Focal(gamma=2)) == pytest.approx((slope * 2 / 9, slope * -1 / 9))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_gradients_of_dice_towards_a_rare_and_an_absent_class_by_hand(batch):
+    """Smooth 1: class k has D_k = (2·both + 1)/(p_sum + y_sum + 1), p_sum = 4/3.
+
+    ∂D_k/∂p = 2y/S − (2·both + 1)/S²; S = 16/3, 10/3, 7/3 and 2·both + 1 = 3, 5/3, 1 for the classes 0, 1, 2.
+    """
+    outside = [-3 / (16 / 3) ** 2, -(5 / 3) / (10 / 3) ** 2, -1 / (7 / 3) ** 2]
+    inside = [2 / (16 / 3) + outside[0], 2 / (10 / 3) + outside[1], 2 / (7 / 3) + outside[2]]
+
+    def by_hand(classes):
+        rare = [inside[k] if k == 1 else outside[k] for k in range(3)]  # ∂D_k/∂p_k at the rare class's pixel
+        first = [inside[k] if k == 0 else outside[k] for k in range(3)]  # and at a pixel of class 0
+        return tuple(
+            -sum(slopes[k] * (2 / 9 if k == towards else -1 / 9) for k in classes) / len(classes)
+            for slopes, towards in ((rare, 1), (first, 2))
+        )
+
+    assert slopes_at_zero(Dice(batch=batch)) == pytest.approx(by_hand([1, 2]), rel=1e-5)
+    assert slopes_at_zero(Dice(batch=batch, background=True)) == pytest.approx(by_hand([0, 1, 2]), rel=1e-5)
+    assert slopes_at_zero(Dice(batch=batch, only_present=True)) == pytest.approx(by_hand([1]), rel=1e-5)
+    both = Dice(batch=batch, background=True, only_present=True)
+    assert slopes_at_zero(both) == pytest.approx(by_hand([0, 1]), rel=1e-5)
+
+
+def test_median_frequency_by_hand():
+    # Class 0: 60 of the 200 pixels of both images; 1: 100 of the 100 of the only one with it... by image:
+    pixels = np.array([[40, 60, 0, 0], [20, 0, 80, 0]])
+    # frequencies 60/200, 60/100, 80/100, absent; median of the three 0.6
+    assert median_frequency(pixels) == pytest.approx([0.6 / 0.3, 1.0, 0.6 / 0.8, 0.0])
+    assert median_frequency(np.zeros((2, 3), int)) == [0.0, 0.0, 0.0]
+
+
+def test_dice_counts_class_0_where_it_is_no_background():
+    terms = [{"name": "dice"}]
+    assert [term.background for _, term in build_loss(terms, 3, background=True).terms()] == [False]
+    assert [term.background for _, term in build_loss(terms, 3, background=False).terms()] == [True]
+    own = [{"name": "dice", "background": False}]
+    assert [term.background for _, term in build_loss(own, 3, background=False).terms()] == [False]
 
 
 def test_published_brain_loss():

@@ -79,3 +79,23 @@ def test_frozen_parameters_stay_out():
 def test_bad_values_name_their_key(kind, values, message):
     with pytest.raises(UserError, match=message):
         build_optimizer(net(), kind, **{"lr": 0.1, **values})
+
+
+def test_the_encoder_has_a_rate_of_its_own():
+    model = nn.ModuleDict({"encoder": nn.Conv2d(1, 2, 3), "head": nn.Conv2d(2, 2, 1)})
+    optimizer = build_optimizer(model, "adamw", lr=0.1, weight_decay=0.5, encoder_lr_factor=0.25)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["base_lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert found == {
+        "encoder.weight": (0.025, 0.5),
+        "encoder.bias": (0.025, 0.0),
+        "head.weight": (0.1, 0.5),
+        "head.bias": (0.1, 0.0),
+    }
+    assert len(build_optimizer(model, "sgd", lr=0.1, encoder_lr_factor=1.0).param_groups) == 2
+    with pytest.raises(UserError, match=r"optimizer\.encoder_lr_factor=0"):
+        build_optimizer(model, "sgd", lr=0.1, encoder_lr_factor=0)

@@ -191,7 +191,7 @@ def format_facts(report: Report) -> str:
         f"values    {facts['values'][0]:g} to {facts['values'][1]:g} ({_tally(facts['dtype'])})",
         f"classes   {shares} of the known pixels",
         f"unknown   {100 * ignored / max(counted + ignored, 1):.1f} % of all pixels",
-        f"empty     {facts['empty']} images without any class but the background",
+        f"empty     {facts['empty']} images without foreground",
     ]
     if facts["instances"]:
         lines.append(f"objects   {facts['instances']}")
