@@ -3,13 +3,13 @@
     pip install -e ".[bench]"
     python scripts/compare_smp.py --root camvid --split RUN_FOLDER/split.json --weights LITE0 --output smp
 
-Its Unet with timm's EfficientNet-Lite0, fp32, batches of 4 random crops of 256², horizontal flips. Adam from 2e-4 down
-half a cosine to 1e-5, and the net as it is at the end, is what its own example does with 50 epochs of batches of 32
-(examples/camvid_segmentation_multiclass.ipynb of github.com/qubvel-org/segmentation_models.pytorch); here the cosine
-is over the minutes. The loss is cross-entropy plus Dice, with `--loss dice` the example's. `--split` takes the images
-as a run of ours divided them: those of `train` train, those of `test` are scored, whole. Without it all images train
-but those whose names begin with `--test-prefix`. Images wait in memory; reading them, building the net and scoring
-cost the rival none of its minutes.
+Its Unet with timm's EfficientNet-Lite0, fp32, batches of 4 random crops of 256², horizontal flips. Adam from 2e-4 on a
+cosine to 1e-5, and the net as it is at the end, are its own example's (examples/camvid_segmentation_multiclass.ipynb of
+github.com/qubvel-org/segmentation_models.pytorch), whose 50 epochs are of batches of 32: for few steps try `--lr 1e-3`
+too. The cosine is over the minutes. The loss is cross-entropy plus Dice, with `--loss dice` the example's.
+`--split` takes the images as a run of ours divided them: those of `train` train, those of `test` are scored, whole.
+Without it all images train but those whose names begin with `--test-prefix`. Images wait in memory; reading them,
+building the net and scoring cost the rival none of its minutes.
 """
 
 from __future__ import annotations
