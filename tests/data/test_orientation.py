@@ -102,7 +102,7 @@ def test_neighbours_are_no_independent_witnesses():
     films = [blobs(rng) for _ in range(4)]
     apart = look(((str(number), blobs(rng)) for number in range(200)), 2)
     alike = look(((str(number), films[number // 50]) for number in range(200)), 2)
-    assert weigh(*alike).chance > 5 * weigh(*apart).chance
+    assert weigh(*alike).chance > 3 * weigh(*apart).chance
     grouped = weigh(alike[0], [str(number // 50) for number in range(200)])
     assert grouped.groups == 4
     assert grouped.bound == 1.0
