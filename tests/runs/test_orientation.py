@@ -120,8 +120,9 @@ def test_what_a_source_says_counts_and_silence_means_upright():
     assert orientation_of(DemoSource(), records)[0] == "any"
     assert scenes.read == []
     scenes.orientation = "auto"
-    orientation_of(scenes, records)
+    orientation_of(scenes, records[::-1])
     assert 200 < len(scenes.read) == len(set(scenes.read)) < 300
+    assert scenes.read == sorted(scenes.read)
     scenes.orientation = "downwards"
     with pytest.raises(UserError, match="'downwards'; any, upright or auto"):
         orientation_of(scenes, records)

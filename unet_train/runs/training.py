@@ -319,6 +319,8 @@ def orientation_of(source: Source, records: Sequence[Record]) -> tuple[str, str]
     if says != "auto":
         what = "an" if says == "upright" else "no"
         return says, f"the images of dataset={source.name} are taken to have {what} up"
+    # Neighbours beside each other, in whatever order a split names them.
+    records = sorted(records, key=lambda record: (record.group, record.order, record.key))
     chosen = [records[index] for index in sample(len(records))]
     maps = ((record.group, source.read_truth(record).classes) for record in chosen)
     return decide(*look(maps, len(source.classes)), source.classes)
