@@ -285,3 +285,15 @@ def test_a_failed_start_leaves_its_folder_to_the_next_try(run_command, capsys, s
     assert run_command("train", *words) == 0
     assert run_command("train", *words) == 2
     assert "resume=run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", ["8", "[192,8]", "[192]", "[64,64,64]", "[64,a]", "64.5", "big", "true", "[]", "{a:1}"]
+)
+def test_crops_that_are_none(refused, value):
+    assert "augmentation.crop_size=" in refused("train", f"augmentation.crop_size={value}")
+
+
+def test_an_orientation_there_is_not(refused):
+    line = refused("train", "augmentation.orientation=down")
+    assert "augmentation.orientation=down: choose one of any, upright, auto" in line

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from unet_train.data.augmentation import A, build_augmentation
+from unet_train.data.augmentation import A, build_augmentation, upright
 from unet_train.data.elastic import PaperElastic
 from unet_train.errors import UserError
 
@@ -255,3 +255,86 @@ def test_global_random_states_are_neither_used_nor_touched():
     assert state == (random.getstate(), np.random.get_state()[1].tobytes())  # noqa: NPY002
     random.seed(2)
     np.testing.assert_array_equal(augmentation(image, {}, 5)[0], first)
+
+
+FLIP, VERTICAL, QUARTER = (
+    {"name": "HorizontalFlip"},
+    {"name": "VerticalFlip", "p": 0.5},
+    {"name": "RandomRotate90"},
+)
+BLUR = {"name": "GaussianBlur", "p": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ([FLIP, VERTICAL, QUARTER, {"name": "Transpose"}, BLUR], [FLIP, BLUR]),
+        ([{"name": "D4"}], [{"name": "HorizontalFlip", "p": 0.5}]),
+        ([{"name": "D4", "p": 0.4}], [{"name": "HorizontalFlip", "p": 0.2}]),
+        ([{"name": "SquareSymmetry", "p": 1}], [{"name": "HorizontalFlip", "p": 0.5}]),
+        ([{"name": "Affine", "rotate": [-180, 5]}], [{"name": "Affine", "rotate": [-15, 5]}]),
+        ([{"name": "Affine", "rotate": 90}], [{"name": "Affine", "rotate": [0, 0]}]),
+        ([{"name": "Affine", "scale": 0.5}], [{"name": "Affine", "scale": 0.5, "rotate": [0, 0]}]),
+        ([{"name": "Rotate"}], [{"name": "Rotate", "limit": [-15, 15]}]),
+        ([{"name": "Rotate", "limit": 10}], [{"name": "Rotate", "limit": [-10, 10]}]),
+        ([{"name": "SafeRotate", "limit": [0, 45]}], [{"name": "SafeRotate", "limit": [0, 15]}]),
+        ([{"name": "ShiftScaleRotate"}], [{"name": "ShiftScaleRotate", "rotate_limit": [-15, 15]}]),
+        ([{"_target_": "albumentations.VerticalFlip", "p": 1}, BLUR], [BLUR]),
+        (
+            [{"_target_": "albumentations.Rotate", "limit": 90}],
+            [{"_target_": "albumentations.Rotate", "limit": [-15, 15]}],
+        ),
+        ([{"name": "OneOf", "transforms": [VERTICAL, QUARTER], "p": 1}, BLUR], [BLUR]),
+        (
+            [{"name": "OneOf", "transforms": [FLIP, VERTICAL, QUARTER], "p": 1}],
+            [
+                {
+                    "name": "OneOf",
+                    "transforms": [FLIP, {"name": "NoOp", "p": 0.5}, {"name": "NoOp", "p": 1}],
+                    "p": 1,
+                }
+            ],
+        ),
+        (
+            [
+                {
+                    "name": "SomeOf",
+                    "n": 2,
+                    "transforms": [VERTICAL, {"name": "Sequential", "transforms": [QUARTER, BLUR]}],
+                }
+            ],
+            [
+                {
+                    "name": "SomeOf",
+                    "n": 2,
+                    "transforms": [{"name": "NoOp", "p": 0.5}, {"name": "Sequential", "transforms": [BLUR]}],
+                }
+            ],
+        ),
+    ],
+)
+def test_upright_keeps_what_leaves_up_where_it_is(given, left):
+    before = yaml.safe_dump(given)
+    assert upright(given) == left
+    assert yaml.safe_dump(given) == before
+    build_augmentation(left)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_upright_pipelines_never_turn_a_gradient_over(name):
+    """Values grow downwards; after any draw the lower third is still the brighter one."""
+    level = [sure(t) for t in upright(pipeline(name))]
+    augmentation = build_augmentation(level)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    labels = y.astype(np.uint8)
+    flipped = set()
+    for seed in range(40):
+        _, moved = augmentation(
+            np.zeros((SIZE, SIZE, 1), np.uint8), {"y": labels, "x": x.astype(np.uint8)}, seed
+        )
+        rows = moved["y"].astype(float)
+        assert rows[-SIZE // 3 :].mean() > rows[: SIZE // 3].mean() + 15
+        columns = moved["x"].astype(float)
+        flipped.add(columns[:, -SIZE // 3 :].mean() > columns[:, : SIZE // 3].mean())
+    assert augmentation.turns is False
+    assert name == "none" or False in flipped

@@ -191,6 +191,34 @@ def test_quarter_turns_and_margins_keep_the_size(crop):
             np.testing.assert_array_equal(sample.image[..., 0][known], sample.target[known] * 50)
 
 
+@pytest.mark.parametrize("transform", ["HorizontalFlip", "RandomRotate90", "Transpose", "Affine"])
+def test_a_crop_wider_than_high_is_cut_from_a_square_only_where_it_may_turn(transform, monkeypatch):
+    """Each pixel of the image holds its mask's value: they stay together, in the size that was asked for."""
+    classes = np.random.default_rng(0).integers(0, 3, (60, 80)).astype(np.uint8)
+    move = {"name": transform, "p": 1.0} | ({"rotate": [-15, 15]} if transform == "Affine" else {})
+    augmentation = build_augmentation(
+        [move | ({"interpolation": "nearest"} if transform == "Affine" else {})]
+    )
+    cut, run = [], type(augmentation).__call__
+    monkeypatch.setattr(
+        type(augmentation),
+        "__call__",
+        lambda *given: cut.append(given[1].shape[:2]) or run(*given),
+    )
+    data = set_of(
+        OnePicture(classes, (classes * 50)[..., None]),
+        crop_size=(20, 44),
+        augmentation=augmentation,
+        margin=2,
+    )
+    for epoch in range(8):
+        sample = data[epoch, 0]
+        assert sample.target.shape == sample.image.shape[:2] == (20, 44)
+        known = sample.target != IGNORE
+        np.testing.assert_array_equal(sample.image[..., 0][known], sample.target[known] * 50)
+    assert set(cut) == {(48, 48) if transform in ("RandomRotate90", "Transpose") else (24, 48)}
+
+
 def test_margin_brings_the_real_surroundings_into_a_rotated_crop():
     """Values grow along one axis: a reflection at the crop's edge would turn the slope round."""
     size = 96

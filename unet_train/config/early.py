@@ -58,6 +58,22 @@ def check_intensity_range(name: str, values: list[float] | None) -> None:
         raise UserError(f"{name}={values}: the first number must be the smaller")
 
 
+SMALLEST_CROP = 16
+
+
+def check_crop_size(value: Any) -> None:
+    """Refuse a crop that is neither a whole number, two of them, nor null, or smaller than 16 pixels."""
+    if value is None:
+        return
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        raise UserError(
+            f"augmentation.crop_size={value}: one whole number, two as [height,width], or null for whole images"
+        )
+    if min(sides) < SMALLEST_CROP:
+        raise UserError(f"augmentation.crop_size={value} is too small: at least {SMALLEST_CROP}")
+
+
 def check_own_encoder(encoder: Any) -> None:
     """Refuse one of our encoders where a checkpoint says itself which one it has."""
     if encoder is not None and not isinstance(encoder, dict):
@@ -131,6 +147,7 @@ def check_train(config: TrainConfig) -> None:
         refuse_without_background(config, "dataset.background=none")
     if not isinstance(config.loss, dict):
         check_class_weights(config.loss.class_weights)
+    check_crop_size(config.augmentation.crop_size)
     for name in ("foreground_share", "touching_share"):
         share = getattr(config.augmentation, name)
         if share > 1:

@@ -200,8 +200,8 @@ class Split:
 class Augmentation:
     """Random crops and the albumentations pipeline."""
 
-    crop_size: int | None = key(
-        "height and width of training crops, working pixels; null: whole images", at_least=16
+    crop_size: Any = key(
+        "height and width of training crops, working pixels: one number, or [height,width]; null: whole images"
     )
     foreground_share: float = key("share of crops centred on foreground", at_least=0)
     touching_share: float = key(
@@ -210,6 +210,12 @@ class Augmentation:
         before=0.0,
     )
     balance: bool = key("take the crops centred on foreground from images that have any")
+    orientation: str = key(
+        "upright: no vertical flip, no turn by more than 15 degrees; any: all transforms; auto: by the data set, "
+        "of a folder by its masks, in doubt upright",
+        choices=("any", "upright", "auto"),
+        before="any",
+    )
     transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
 
 

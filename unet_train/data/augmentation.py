@@ -66,6 +66,8 @@ class Augmentation:
     ----------
     warps : bool
         Whether a transform may fetch pixels from beyond the edge, so that a larger cut-out helps.
+    turns : bool
+        Whether height may become width, so that what is not square has to be cut from a square.
     """
 
     def __init__(self, transforms: Sequence[Any]):
@@ -73,6 +75,7 @@ class Augmentation:
         self._names = [f"mask_{i}" for i in range(_MASKS)]
         self._compose = self._make(self.transforms)
         self.warps = any(_warps(transform) for transform in self.transforms)
+        self.turns = any(_turns(transform) for transform in self.transforms)
 
     def _make(self, transforms: list[Any]) -> A.Compose:
         # mask_interpolation is set again in every transform: no configuration may interpolate labels.
@@ -198,6 +201,73 @@ def build_augmentation(
     return built
 
 
+_DROPPED = ("VerticalFlip", "RandomRotate90", "Transpose")
+_ROTATED = {"Affine": "rotate", "Rotate": "limit", "SafeRotate": "limit", "ShiftScaleRotate": "rotate_limit"}
+_STEEPEST = 15.0
+
+
+def upright(transforms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The transforms that leave up where it is: what ``augmentation.orientation=upright`` makes of a list.
+
+    ``VerticalFlip``, ``RandomRotate90`` and ``Transpose`` go; of the eight ways to lay a square (``D4``) the
+    ``HorizontalFlip`` is left, in half of the cases; rotations (``Affine.rotate``, ``Rotate.limit``,
+    ``SafeRotate.limit``, ``ShiftScaleRotate.rotate_limit``) stay within ±15 degrees. Containers are looked into, and
+    go if nothing is left. In one that chooses, a ``NoOp`` takes the place of what goes, so that what it stood beside
+    is not chosen more often. Everything else, transforms of one's own too, is taken to keep up where it is.
+
+    Parameters
+    ----------
+    transforms : sequence of mapping
+        As for `build_augmentation`, which is to have accepted them; they are not changed.
+
+    Returns
+    -------
+    list of dict
+    """
+    kept = (_upright(item) for item in transforms)
+    return [item for item in kept if item is not None]
+
+
+def _upright(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    made_by = _find(str(item["name"]), _KEY) if "name" in item else _load(str(item["_target_"]), _KEY)
+    kinds = [kind.__name__ for kind in inspect.getmro(made_by)] if isinstance(made_by, type) else []
+    kind = next((name for name in kinds if name in (*_DROPPED, "D4", *_ROTATED)), None)
+    if kind in _DROPPED:
+        return None
+    if kind == "D4":
+        return {"name": "HorizontalFlip", "p": 0.5 * _argument(item, made_by, "p")}
+    if kind is not None:
+        angle = _ROTATED[kind]
+        return {**item, angle: _level(_argument(item, made_by, angle), symmetric=kind != "Affine")}
+    if not isinstance(item.get("transforms"), Sequence):
+        return dict(item)
+    inner = [(one, _upright(one)) for one in item["transforms"]]
+    if all(found is None for _, found in inner):
+        return None
+    if "Sequential" in kinds:
+        return {**item, "transforms": [found for _, found in inner if found is not None]}
+    return {**item, "transforms": [found or _nothing(one) for one, found in inner]}
+
+
+def _nothing(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A transform that does nothing, as likely to be chosen as this one."""
+    made_by = _find(str(item["name"]), _KEY) if "name" in item else _load(str(item["_target_"]), _KEY)
+    return {"name": "NoOp", "p": _argument(item, made_by, "p")}
+
+
+def _argument(item: Mapping[str, Any], made_by: Any, name: str) -> Any:
+    return item[name] if name in item else inspect.signature(made_by).parameters[name].default
+
+
+def _level(angles: Any, symmetric: bool) -> list[float]:
+    """A range of angles in degrees cut to ±15; no rotation where all of it lies beyond."""
+    if isinstance(angles, int | float):
+        # albumentations takes one number as a range in both directions, but for Affine as the angle itself.
+        angles = (-angles, angles) if symmetric else (angles, angles)
+    low, high = max(min(angles), -_STEEPEST), min(max(angles), _STEEPEST)
+    return [float(low), float(high)] if low <= high else [0.0, 0.0]
+
+
 def _build(item: Any, where: str) -> Any:
     if not isinstance(item, Mapping) or ("name" in item) == ("_target_" in item):
         raise UserError(
@@ -287,6 +357,18 @@ def _warps(transform: Any) -> bool:
     if inner is not None:
         return any(_warps(one) for one in inner)
     return hasattr(transform, "border_mode")
+
+
+def _turns(transform: Any) -> bool:
+    """Whether a transform may lay an image on its side; of one that is not known, yes."""
+    inner = getattr(transform, "transforms", None)
+    if inner is not None:
+        return any(_turns(one) for one in inner)
+    if isinstance(transform, A.Affine | A.Rotate):
+        angles = transform.limit if isinstance(transform, A.Rotate) else transform.rotate
+        return max(map(abs, angles)) > _STEEPEST
+    level = (A.ImageOnlyTransform, A.HorizontalFlip, A.VerticalFlip, A.NoOp, PaperElastic)
+    return not isinstance(transform, level)
 
 
 def _check_result(

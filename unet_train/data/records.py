@@ -70,6 +70,8 @@ class Source(Protocol):
     One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
     scores each group as a whole too. With ``one_size_per_group = True`` the check refuses a group whose images differ
     in size. With ``has_background = False`` class 0 is a class like the others.
+    ``orientation`` is ``"any"`` for images without an up (cells), ``"upright"`` for others, ``"auto"`` where
+    the masks of the training part are to decide; without it images are taken to have an up.
     """
 
     name: str

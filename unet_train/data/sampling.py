@@ -311,9 +311,11 @@ class TrainingSet(Dataset[Sample]):
         classes = self._classes(masks["target"], wanted) if centred else []
         top, left = _place(rng, masks["target"], self.crop_size, classes)
         # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
-        moves = bool(self.augmentation.transforms)
-        side = max(height, width) + 2 * self.margin
-        rows, columns = (side, side) if moves else (height, width)
+        rows, columns = height, width
+        if self.augmentation.turns:
+            rows = columns = max(height, width)
+        if self.augmentation.transforms:
+            rows, columns = rows + 2 * self.margin, columns + 2 * self.margin
         above, before = (rows - height) // 2, (columns - width) // 2
         window = (top - above, left - before, rows, columns)
         cut = {

@@ -30,9 +30,10 @@ from unet_train.config.build import (
 from unet_train.config.compose import Composed
 from unet_train.config.early import expand
 from unet_train.config.schema import TrainConfig
-from unet_train.data.augmentation import Augmentation, build_augmentation
+from unet_train.data.augmentation import Augmentation, build_augmentation, upright
 from unet_train.data.check import check_source, format_problems, missing_classes
 from unet_train.data.normalisation import Normaliser
+from unet_train.data.orientation import decide, look, sample
 from unet_train.data.records import Record, Source, Truth, has_background
 from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
@@ -138,11 +139,14 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     random.seed(config.seed)
 
     check_own_objects(config)
-    augmentation = build_augmentation(config.augmentation.transforms, check=False)
+    build_augmentation(
+        config.augmentation.transforms, check=False
+    )  # what is misspelt is said before images are read
     target = get_target(config.dataset.target, **config.dataset.target_params)
     if resumed is None:
         fetch_weights(config)
     data = prepare_data(config, resumed, me)
+    augmentation, oriented = turned_by_data(composed, config, data)
     for dtype in data.dtypes:
         augmentation.check(data.description.channels, np.dtype(dtype))
     outputs = target.outputs(tuple(data.source.classes))
@@ -150,7 +154,7 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     if resumed is not None:
         _check_same_run(resumed, spec, data)
     model = build_model(spec, custom_encoder(config.encoder))
-    notes = [] if resumed is not None else start_weights(model, config)
+    notes = oriented + ([] if resumed is not None else start_weights(model, config))
     training = training_set(config, data, target, augmentation)
     settings = loop_settings(config, device)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
@@ -285,6 +289,53 @@ def _split_of_the_run(saved: dict[str, Any], records: Sequence[Record]) -> Split
     return Split(parts["train"], parts["val"], parts["test"], list(saved.get("notes", [])))
 
 
+def turned_by_data(composed: Composed, config: TrainConfig, data: Data) -> tuple[Augmentation, list[str]]:
+    """The transforms, without those that turn up down where the images have an up; what was decided, in a line.
+
+    The run's config keeps the decision in place of ``auto``, so that a resumed run cannot decide otherwise.
+    """
+    section = config.augmentation
+    level = upright(section.transforms)
+    if section.orientation == "any" or level == section.transforms:
+        return build_augmentation(section.transforms, check=False), []
+    said = []
+    if section.orientation == "auto":
+        section.orientation, reason = orientation_of(data.source, data.split.train)
+        composed.tree["augmentation"]["orientation"] = section.orientation
+        other = (
+            "any flips upside down and turns all the same"
+            if section.orientation == "upright"
+            else "upright does neither flip upside down nor turn"
+        )
+        said = [f"orientation {section.orientation}: {reason}; augmentation.orientation={other}"]
+    return build_augmentation(
+        level if section.orientation == "upright" else section.transforms, check=False
+    ), said
+
+
+def orientation_of(source: Source, records: Sequence[Record]) -> tuple[str, str]:
+    """``any`` or ``upright``, as the source says or its training masks do, and why.
+
+    Raises
+    ------
+    UserError
+        Where a source of the user's own says something else.
+    """
+    says = getattr(source, "orientation", "upright")
+    if says not in ("any", "upright", "auto"):
+        raise UserError(
+            f"dataset={source.name}: its orientation is {says!r}; any, upright or auto can be meant"
+        )
+    if says != "auto":
+        what = "an" if says == "upright" else "no"
+        return says, f"the images of dataset={source.name} are taken to have {what} up"
+    # Neighbours beside each other, in whatever order a split names them.
+    records = sorted(records, key=lambda record: (record.group, record.order, record.key))
+    chosen = [records[index] for index in sample(len(records))]
+    maps = ((record.group, source.read_truth(record).classes) for record in chosen)
+    return decide(*look(maps, len(source.classes)), source.classes)
+
+
 def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Augmentation) -> TrainingSet:
     """Random crops of the training records."""
     crops = config.augmentation
@@ -296,7 +347,7 @@ def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Aug
         scale=data.description.scale,
         normalisation=data.description.normalisation,
         augmentation=augmentation,
-        crop_size=crops.crop_size,
+        crop_size=tuple(crops.crop_size) if isinstance(crops.crop_size, list) else crops.crop_size,
         foreground_share=crops.foreground_share,
         touching_share=crops.touching_share,
         balance=crops.balance,

@@ -87,6 +87,8 @@ class ChallengeSource(FilesSource):
     """
 
     one_size_per_group = True
+    orientation = "any"
+    """Cells in a dish have no up."""
 
     def __init__(
         self,

@@ -33,6 +33,8 @@ class DemoSource:
         Numbers that make no data set.
     """
 
+    orientation = "any"
+
     def __init__(
         self,
         images: int = 24,

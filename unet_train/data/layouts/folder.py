@@ -78,6 +78,8 @@ class FolderSource(FilesSource):
         others.
     """
 
+    orientation = "auto"
+
     def __init__(
         self,
         root: str | Path,

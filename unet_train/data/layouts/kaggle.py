@@ -43,6 +43,7 @@ class KaggleSource(FilesSource):
     """
 
     one_size_per_group = True
+    orientation = "upright"
     volumes = True
     """The slices of a group lie on each other: a patient is scored as one volume too."""
 
