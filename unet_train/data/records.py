@@ -69,7 +69,8 @@ class Source(Protocol):
 
     One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
     scores each group as a whole too. With ``one_size_per_group = True`` the check refuses a group whose images differ
-    in size.
+    in size. One whose masks have colours of their own may give them as ``palette``, (red, green, blue) from 0 to 255 by
+    class id; pictures of three classes and more are drawn in them.
     """
 
     name: str

@@ -52,6 +52,8 @@ class DataDescription:
         Border outside the field of interest, pixels.
     has_instances : bool
         Whether the data set tells objects apart.
+    palette : tuple of (red, green, blue), or None
+        The data set's own colours of its classes, 0 to 255. For pictures alone.
     """
 
     name: str
@@ -64,6 +66,7 @@ class DataDescription:
     intensity_range: tuple[float, float] | None = None
     margin: int = 0
     has_instances: bool = False
+    palette: tuple[tuple[int, int, int], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for the checkpoint."""
@@ -77,6 +80,8 @@ class DataDescription:
         if values.get("intensity_range") is not None:
             low, high = values["intensity_range"]
             values["intensity_range"] = (float(low), float(high))
+        if values.get("palette") is not None:
+            values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
         return cls(**values)
 
 
