@@ -275,7 +275,8 @@ def add_legend(
 
     font = _font(height)
     gap, line = height // 2, int(height * 1.6)
-    widths = [height + gap // 2 + int(font.getlength(word)) + gap for word, _ in entries]
+    square = height + gap // 2
+    widths = [(0 if c is None else square) + int(font.getlength(word)) + gap for word, c in entries]
     full = max([picture.shape[1], *[width + gap for width in widths]])
     rows: list[list[int]] = []
     room = 0
@@ -298,10 +299,9 @@ def add_legend(
         left = gap
         for i in row:
             word, colour = entries[i]
-            indent = 0
             if colour is not None:
                 draw.rectangle((left, top + 2, left + height - 2, top + height), fill=colour)
-                indent = height + gap // 2
+            indent = 0 if colour is None else square
             draw.text((left + indent, top), word, font=font, fill=(240, 240, 240))
             left += widths[i]
         top += line

@@ -104,10 +104,10 @@ def _many_classes(shares: np.ndarray, class_names: Sequence[str], title: str) ->
     axes.set_yticks(range(0, k, step), names[::step], fontsize=min(8, 60 * cell * step))
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.tick_params(which="minor", length=0)
     if k <= MOST_NUMBERS:
+        axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+        axes.tick_params(which="minor", length=0)
         axes.grid(which="minor", color="0.9", linewidth=0.5)
         for i, j in zip(*np.nonzero(np.nan_to_num(shares) >= 0.005), strict=True):
             colour = "w" if shares[i, j] > 0.6 else "k"
