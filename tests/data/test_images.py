@@ -5,7 +5,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_train.data.images import image_size, list_images, read_image, read_labels, write_image, write_labels
+from unet_train.data.images import (
+    image_size,
+    list_images,
+    read_image,
+    read_labels,
+    read_palette,
+    write_image,
+    write_labels,
+)
 from unet_train.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -277,3 +285,22 @@ def test_real_files(real_data):
     assert read_image(brain).shape == image_size(brain) == (256, 256, 3)
     membrane = real_data / "isbi2012" / "images" / "00.png"
     assert read_image(membrane).shape == image_size(membrane) == (512, 512, 1)
+
+
+def test_the_palette_of_an_image(tmp_path):
+    colours = np.array([[0, 0, 0], [128, 64, 0], [1, 2, 255]], np.uint8)
+    indices = np.array([[0, 1], [2, 1]], np.uint8)
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette(colours.tobytes())
+    for name in ("a.png", "a.bmp", "a.tif"):
+        image.save(tmp_path / name)
+        np.testing.assert_array_equal(read_palette(tmp_path / name)[:3], colours)
+        np.testing.assert_array_equal(read_labels(tmp_path / name), indices)
+    for name in ("grey.png", "grey.tif"):
+        write_image(tmp_path / name, indices)
+        assert read_palette(tmp_path / name) is None
+    write_image(tmp_path / "rgb.png", colours[indices])
+    assert read_palette(tmp_path / "rgb.png") is None
+    (tmp_path / "b.png").write_bytes(b"text")
+    with pytest.raises(UserError, match=r"b\.png"):
+        read_palette(tmp_path / "b.png")

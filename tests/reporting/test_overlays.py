@@ -112,6 +112,11 @@ def test_class_and_object_pictures():
     assert class_picture(classes)[0].tolist() == [[0, 0, 0], [255, 255, 255], [128, 128, 128]]
     three = class_picture(np.array([[0, 1, 2]], np.uint8), 3)[0]
     assert len({tuple(c) for c in three.tolist()}) == 3
+    palette = [(7, 7, 7), (0, 200, 0), (0, 0, 200)]
+    own = class_picture(np.array([[0, 1, 2, 255]], np.uint8), 3, palette=palette)[0]
+    assert [tuple(c) for c in own.tolist()] == [*palette, (128, 128, 128)]
+    sky = class_picture(np.array([[0, 1, 2]], np.uint8), 3, background=False)[0]
+    assert (sky.max(-1) > 0).all(), "without a background no class is black"
     objects = np.array([[0, 1, 70000]], np.int32)
     picture = object_picture(objects)[0]
     assert picture[0].tolist() == [0, 0, 0]

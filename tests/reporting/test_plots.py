@@ -27,6 +27,27 @@ def test_absent_class_and_many_classes_are_drawn():
         confusion_matrix_picture(np.eye(3, dtype=int), ["a"])
 
 
+@pytest.mark.parametrize("k", [13, 34, 255])
+def test_many_classes_stay_within_a_picture_that_can_be_opened(k):
+    names = [f"class {i} " + "W" * (i % 40) for i in range(k)]
+    counts = np.eye(k, dtype=int) * 7
+    counts[3] = 0
+    picture = confusion_matrix_picture(counts, names, title="test")
+    assert max(picture.shape) <= 2600
+    dark = (picture == (8, 48, 107)).all(-1)
+    rows, columns = np.nonzero(dark[:, : int(picture.shape[1] * 0.85)])
+    assert np.corrcoef(rows, columns)[0, 1] > 0.99, "the diagonal"
+    grey = (picture == (217, 217, 217)).all(-1)
+    assert grey.sum(1).max() > 0.4 * picture.shape[1], "the row without truth"
+
+
+def test_thirty_four_classes_have_their_percents():
+    counts = np.eye(34, dtype=int) * 3 + np.eye(34, k=1, dtype=int)
+    blank = confusion_matrix_picture(np.eye(34, dtype=int), [""] * 34)
+    numbers = confusion_matrix_picture(counts, [""] * 34)
+    assert (numbers < 60).all(-1).sum() > (blank < 60).all(-1).sum() + 34 * 10, "33 cells with 25 in black"
+
+
 def test_curves_leave_no_figure_open():
     import matplotlib.pyplot
 

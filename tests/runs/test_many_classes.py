@@ -1,15 +1,11 @@
 """A run on scenes of three classes without a background: what counts, what is said, what is kept."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.data.images import write_image, write_labels
-from unet_train.inference.predictor import DataDescription
 
 SHORT = [
     *("trainer.epochs=2", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.workers=0"),

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from unet_train.config.early import dataset_root, refuse_without_background
+import numpy as np
+
+from unet_train.config.early import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import TrainConfig
 from unet_train.errors import UserError
 
@@ -117,7 +119,19 @@ def check_own_objects(config: TrainConfig) -> None:
 
 # --- data ---------------------------------------------------------------------------------------------
 def build_source(dataset: Any) -> Source:
-    """The data set a `dataset` section describes."""
+    """The data set a `dataset` section describes.
+
+    Raises
+    ------
+    UserError
+        Also for more classes than a class map holds.
+    """
+    source = _layout(dataset)
+    check_class_count(source.classes)
+    return source
+
+
+def _layout(dataset: Any) -> Source:
     from unet_train.data.layouts.challenge import ChallengeSource
     from unet_train.data.layouts.demo import DemoSource
     from unet_train.data.layouts.folder import FolderSource
@@ -208,7 +222,22 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         margin=source.margin,
         has_instances=has_instances,
         has_background=has_background(source),
+        palette=_palette(source),
     )
+
+
+def _palette(source: Source) -> tuple[tuple[int, int, int], ...] | None:
+    """The classes' own colours, where a data set gives them."""
+    palette = getattr(source, "palette", None)
+    if palette is None:
+        return None
+    colours = np.asarray(palette)
+    if colours.shape != (len(source.classes), 3) or colours.min() < 0 or colours.max() > 255:
+        raise UserError(
+            f"{source.name}: palette must hold (red, green, blue) from 0 to 255 for each of the "
+            f"{len(source.classes)} classes"
+        )
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
 
 
 # --- model --------------------------------------------------------------------------------------------

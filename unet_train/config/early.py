@@ -11,6 +11,9 @@ from typing import Any
 from unet_train.config.schema import TrainConfig
 from unet_train.errors import UserError
 
+MOST_CLASSES = 255
+"""Ids 0 to 254; 255 is unknown (`data.records.IGNORE`)."""
+
 IMAGENET_ENCODERS = ("resnet", "efficientnet", "timm")
 
 
@@ -37,6 +40,8 @@ def check_dataset(dataset: Any) -> None:
         raise UserError(
             f"dataset.root={dataset.root}: the demo has no folder; say dataset=folder for your own images"
         )
+    if getattr(dataset, "classes", None):
+        check_class_count(dataset.classes)
     root = dataset_root(dataset)
     if root is None or root.is_dir():
         return
@@ -45,6 +50,14 @@ def check_dataset(dataset: Any) -> None:
         "kaggle": f"; set dataset.root=FOLDER; how to get it: unet-data fetch {dataset.name}",
     }.get(dataset.layout, "; set dataset.root to the folder that holds images/ and masks/")
     raise UserError(f"dataset.root={root}: no such folder{get}")
+
+
+def check_class_count(classes: Sequence[str]) -> None:
+    """Refuse more classes than a class map of 8 bits holds beside the value for unknown pixels."""
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"dataset.classes: {len(classes)} names; at most {MOST_CLASSES} classes can be told apart"
+        )
 
 
 def check_intensity_range(name: str, values: list[float] | None) -> None:

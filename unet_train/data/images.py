@@ -124,6 +124,28 @@ def read_labels(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def read_palette(path: str | Path) -> np.ndarray | None:
+    """Colours of an indexed-colour image.
+
+    Returns
+    -------
+    ndarray or None
+        N×3 uint8 RGB, the colour of value i at i; None for an image without a palette.
+
+    Raises
+    ------
+    UserError
+        Unreadable file.
+    """
+    path = Path(path)
+    if _is_tif(_bytes(path, 16)):
+        return _tif_palette(path)
+    image, mode = _open_pillow(path, _bytes(path))
+    if mode != "P":
+        return None
+    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
 def image_size(path: str | Path, *, channels: int | None = None) -> tuple[int, int, int]:
     """Height, width and number of channels from the file's header, by the rules of `read_image`.
 
@@ -413,6 +435,24 @@ def _has_alpha(page: Any, count: int, channels: int | None) -> bool:
     return count in (2, 4) and count != channels and len(extra) > 0 and extra[-1] in _ALPHA
 
 
+def _tif_palette(path: Path) -> np.ndarray | None:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = _series(path, file).keyframe
+            return _colours_of(page.colormap) if page.photometric == 3 and page.colormap is not None else None
+    except UserError:
+        raise
+    except Exception as error:
+        raise _broken(path, error) from None
+
+
+def _colours_of(colormap: np.ndarray) -> np.ndarray:
+    """A tif's colour map, 3×N uint16, as N×3 uint8: most often it holds 8-bit values times 256 or 257."""
+    return (np.moveaxis(colormap, 0, -1) >> 8).astype(np.uint8)
+
+
 def _read_tif(path: Path, channels: int | None, labels: bool) -> np.ndarray:
     import tifffile
 
@@ -430,8 +470,7 @@ def _read_tif(path: Path, channels: int | None, labels: bool) -> np.ndarray:
             if labels:
                 return array
             if page.photometric == 3 and page.colormap is not None:
-                # the colour map is 16 bit, most often 8-bit values times 256 or 257
-                return (np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)[array]
+                return _colours_of(page.colormap)[array]
             if array.dtype == bool:
                 array = array.astype(np.uint8) * np.uint8(255)
             if page.photometric == 0 and array.dtype in (np.uint8, np.uint16):

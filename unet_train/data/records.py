@@ -72,6 +72,8 @@ class Source(Protocol):
     in size. With ``has_background = False`` class 0 is a class like the others.
     ``orientation`` is ``"any"`` for images without an up (cells), ``"upright"`` for others, ``"auto"`` where
     the masks of the training part are to decide; without it images are taken to have an up.
+    One whose masks have colours of their own may give them as ``palette``, (red, green, blue) from 0 to 255 by
+    class id; pictures of three classes and more are drawn in them.
     """
 
     name: str

@@ -54,6 +54,8 @@ class DataDescription:
         Whether the data set tells objects apart.
     has_background : bool
         Whether class 0 is the background, as in all checkpoints that do not say it.
+    palette : tuple of (red, green, blue), or None
+        The data set's own colours of its classes, 0 to 255. For pictures alone.
     """
 
     name: str
@@ -67,6 +69,7 @@ class DataDescription:
     margin: int = 0
     has_instances: bool = False
     has_background: bool = True
+    palette: tuple[tuple[int, int, int], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for the checkpoint."""
@@ -80,6 +83,8 @@ class DataDescription:
         if values.get("intensity_range") is not None:
             low, high = values["intensity_range"]
             values["intensity_range"] = (float(low), float(high))
+        if values.get("palette") is not None:
+            values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
         return cls(**values)
 
 

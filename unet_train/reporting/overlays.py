@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from unet_train.reporting.colours import UNKNOWN_COLOUR, class_colours
+
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
@@ -27,6 +29,9 @@ UNKNOWN_SHADE = 0.45
 
 SHORT_SIDE, LONG_SIDE = 600, 1536
 """Images are enlarged (by whole numbers) towards the one and reduced to the other: outlines must be seen."""
+
+DARK = 24
+"""Grey of the ground that titles and legends stand on."""
 
 Colour = tuple[int, int, int]
 
@@ -90,15 +95,13 @@ def overlay(
         interpolation=cv2.INTER_AREA if target[0] < size[0] else cv2.INTER_NEAREST,
     )
     if unknown is not None and unknown.any():
-        shade = _resize_labels(unknown.astype(np.uint8), target) > 0
+        shade = resize_labels(unknown.astype(np.uint8), target) > 0
         picture[shade] = (picture[shade] * UNKNOWN_SHADE).astype(np.uint8)
     else:
         unknown = None
     thick = 1 if max(target) < 800 else 2
-    true_line = None if truth is None else _outlines(_resize_labels(truth, target), ignore, thick)
-    predicted_line = (
-        None if prediction is None else _outlines(_resize_labels(prediction, target), None, thick)
-    )
+    true_line = None if truth is None else _outlines(resize_labels(truth, target), ignore, thick)
+    predicted_line = None if prediction is None else _outlines(resize_labels(prediction, target), None, thick)
     if true_line is not None:
         picture[true_line] = truth_colour
     if predicted_line is not None:
@@ -107,7 +110,7 @@ def overlay(
         picture[true_line & predicted_line] = BOTH_COLOUR
     if not legend:
         return picture
-    entries: list[tuple[str, Colour]] = []
+    entries: list[tuple[str, Colour | None]] = []
     if truth is not None:
         entries.append(("truth", truth_colour))
     if prediction is not None:
@@ -154,7 +157,14 @@ def displayable(image: np.ndarray) -> np.ndarray:
     return np.stack(planes, axis=-1)
 
 
-def class_picture(classes: np.ndarray, count: int | None = None, *, ignore: int | None = 255) -> np.ndarray:
+def class_picture(
+    classes: np.ndarray,
+    count: int | None = None,
+    *,
+    ignore: int | None = 255,
+    palette: Sequence[Sequence[int]] | None = None,
+    background: bool = True,
+) -> np.ndarray:
     """A class map as a viewable picture: black and white for two classes, colours for more.
 
     Parameters
@@ -165,19 +175,26 @@ def class_picture(classes: np.ndarray, count: int | None = None, *, ignore: int 
         Number of classes, so that a class has one colour in all pictures of a data set; None: as found.
     ignore : int or None
         Value shown in middle grey.
+    palette : sequence of (red, green, blue), or None
+        Colours of `count` classes, three or more; None: `colours.class_colours`.
+    background : bool
+        Whether class 0 is the background, which is black where the palette says nothing else.
 
     Returns
     -------
     ndarray
-        H×W×3 uint8; the background black, the single class of two white.
+        H×W×3 uint8; the single class of two white, on black.
     """
     known = classes[classes != ignore] if ignore is not None else classes
     largest = int(known.max(initial=0)) + 1
     count = max(count or 2, largest, 2)
     table = np.zeros((max(count, int(classes.max(initial=0)) + 1), 3), np.uint8)
-    table[1:count] = 255 if count == 2 else class_colours(count)[1:]
+    if count == 2:
+        table[1] = 255
+    else:
+        table[:count] = class_colours(count, palette, background=background)
     if ignore is not None and ignore < len(table):
-        table[ignore] = 128
+        table[ignore] = UNKNOWN_COLOUR
     return table[classes]
 
 
@@ -221,11 +238,6 @@ def object_colour(number: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def class_colours(count: int) -> np.ndarray:
-    """RGB colours of `count` classes, count×3 uint8; index 0, the background, is black."""
-    return np.array([(0, 0, 0), *[object_colour(i) for i in range(1, count)]], np.uint8).reshape(-1, 3)
-
-
 def picture_size(
     size: tuple[int, int], short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE
 ) -> tuple[int, int]:
@@ -239,7 +251,7 @@ def picture_size(
 
 
 def add_legend(
-    picture: np.ndarray, entries: Sequence[tuple[str, Colour]], caption: str = "", *, height: int = 16
+    picture: np.ndarray, entries: Sequence[tuple[str, Colour | None]], caption: str = "", *, height: int = 16
 ) -> np.ndarray:
     """Put a dark strip with a caption and coloured words under a picture.
 
@@ -248,7 +260,7 @@ def add_legend(
     picture : ndarray
         H×W×3 uint8.
     entries : sequence of (word, colour)
-        Each is written beside a square of its colour; they wrap where the picture is narrow.
+        Each is written beside a square of its colour, if it has one; they wrap where the picture is narrow.
     caption : str
         A line above the entries, shortened in the middle if it is too long.
     height : int
@@ -263,7 +275,8 @@ def add_legend(
 
     font = _font(height)
     gap, line = height // 2, int(height * 1.6)
-    widths = [height + gap // 2 + int(font.getlength(word)) + gap for word, _ in entries]
+    square = height + gap // 2
+    widths = [(0 if c is None else square) + int(font.getlength(word)) + gap for word, c in entries]
     full = max([picture.shape[1], *[width + gap for width in widths]])
     rows: list[list[int]] = []
     room = 0
@@ -276,7 +289,7 @@ def add_legend(
     lines = bool(caption) + len(rows)
     if lines == 0:
         return picture
-    strip = Image.new("RGB", (full, lines * line + gap), (24, 24, 24))
+    strip = Image.new("RGB", (full, lines * line + gap), (DARK, DARK, DARK))
     draw = ImageDraw.Draw(strip)
     top = gap // 2
     if caption:
@@ -286,11 +299,13 @@ def add_legend(
         left = gap
         for i in row:
             word, colour = entries[i]
-            draw.rectangle((left, top + 2, left + height - 2, top + height), fill=colour)
-            draw.text((left + height + gap // 2, top), word, font=font, fill=(240, 240, 240))
+            if colour is not None:
+                draw.rectangle((left, top + 2, left + height - 2, top + height), fill=colour)
+            indent = 0 if colour is None else square
+            draw.text((left + indent, top), word, font=font, fill=(240, 240, 240))
             left += widths[i]
         top += line
-    padded = np.full((picture.shape[0], full, 3), 24, np.uint8)
+    padded = np.full((picture.shape[0], full, 3), DARK, np.uint8)
     padded[:, : picture.shape[1]] = picture
     return np.concatenate([padded, np.asarray(strip)])
 
@@ -325,7 +340,8 @@ def _stretch(plane: np.ndarray) -> np.ndarray:
     return (np.clip((values - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
 
 
-def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An H×W map at another size; every value is one of the map's own."""
     rows = (np.arange(size[0]) * labels.shape[0]) // size[0]
     columns = (np.arange(size[1]) * labels.shape[1]) // size[1]
     return labels[rows[:, None], columns[None]]

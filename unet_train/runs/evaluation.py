@@ -26,10 +26,10 @@ from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.metrics.volume import VolumeScore, summarise_volumes
 from unet_train.models.spec import as_override
-from unet_train.reporting.overlays import overlay
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table
 from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.patients import Patients, has_volumes
 from unet_train.training.run_folder import LOGGER, log_to, write_json
@@ -304,6 +304,7 @@ def draw_extremes(
         caption = f"{record.key}  IoU {result.scores['iou/mean']:.3f}"
         name = re.sub(r"[^\w.-]+", "_", record.key)
         path = folder / f"{rank}_{name}.png"
-        write_image(path, overlay(image, truth.classes, prediction.classes, caption=caption))
+        picture = compared(predictor.data, image, truth.classes, prediction.classes, caption=caption)
+        write_image(path, picture)
         paths.append(path)
     return paths

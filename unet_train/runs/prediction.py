@@ -20,8 +20,9 @@ from unet_train.errors import UserError, in_terms_of
 from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
-from unet_train.reporting.overlays import class_picture, overlay
+from unet_train.reporting.overlays import overlay
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
+from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.runs.prediction_inputs import Inputs, Job, check_predict, checkpoint_names
 from unet_train.runs.prediction_record import DoneRecord, describe_models
 from unet_train.training.run_folder import LOGGER, log_to
@@ -293,22 +294,18 @@ def write_results(
     files: dict[str, Path], job: Job, predictor: Predictor, image: np.ndarray, prediction: Prediction
 ) -> None:
     """Write the results that `files` names: each whole or not at all, the overlay last."""
-    write_image(files["masks"], viewable_mask(prediction.classes, len(predictor.data.classes)))
+    write_image(files["masks"], viewable_mask(predictor.data, prediction.classes))
     write_labels(files["classes"], prediction.classes)
-    outlined = prediction.classes
     if "objects" in files:
-        outlined = predictor.objects(prediction)
+        objects = predictor.objects(prediction)
         # 16 bits hold what anyone draws; beyond that 32, which every reader of tif takes too.
-        write_image(files["objects"], outlined.astype(np.uint16 if outlined.max() < 1 << 16 else np.uint32))
+        write_image(files["objects"], objects.astype(np.uint16 if objects.max() < 1 << 16 else np.uint32))
+        picture = overlay(image, None, objects, caption=job.path.name)
+    else:
+        picture = compared(predictor.data, image, None, prediction.classes, caption=job.path.name)
     if "probabilities" in files:
         write_image(files["probabilities"], prediction.probabilities.transpose(1, 2, 0).astype(np.float16))
-    write_image(files["overlays"], overlay(image, None, outlined, caption=job.path.name))
-
-
-def viewable_mask(classes: np.ndarray, count: int) -> np.ndarray:
-    """Two classes in black and white (one channel), more in colours."""
-    picture = class_picture(classes, count)
-    return np.ascontiguousarray(picture[:, :, 0]) if count == 2 else picture
+    write_image(files["overlays"], picture)
 
 
 # --- large images -------------------------------------------------------------------------------------
@@ -342,8 +339,9 @@ def _predict_large(config: PredictConfig, models: Models, job: Job, output: Path
         progress=_tiles(bar),
     )
     classes = result.class_preview
-    write_image(files["masks"], viewable_mask(classes, len(models.first.data.classes)))
-    write_image(files["overlays"], overlay(result.image_preview, None, classes, caption=job.path.name))
+    write_image(files["masks"], viewable_mask(models.first.data, classes))
+    picture = compared(models.first.data, result.image_preview, None, classes, caption=job.path.name)
+    write_image(files["overlays"], picture)
     left_out = [name for name in ("objects", "probabilities") if _asked(name, models, config)]
     without = f", without {' and '.join(left_out)}" if left_out else ""
     return (

@@ -45,9 +45,9 @@ from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_brain_mri, load_file, load_imagenet, published_weights
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
 from unet_train.models.weights.downloads import fetch
-from unet_train.reporting.overlays import overlay
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
+from unet_train.runs.pictures import compared
 from unet_train.training import checkpoints
 from unet_train.training.distributed import World, world
 from unet_train.training.ema import EMA
@@ -524,7 +524,9 @@ class Validation:
 
     def _draw(self, record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
         if record.key in self.shown and self.history.folder is not None:
-            picture = overlay(image, truth.classes, prediction.classes, caption=record.key)
+            picture = compared(
+                self.data.description, image, truth.classes, prediction.classes, caption=record.key
+            )
             self.history.picture(f"val/{record.key}", picture, self.state.update)
 
 
@@ -628,7 +630,7 @@ def _check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: Data) -> Non
             raise UserError(f"resume: the run's model has {name} {saved[name]}, now it would be {value}")
     before = DataDescription.from_dict(resumed["data"]).to_dict()
     for name, value in data.description.to_dict().items():
-        if before[name] != value:
+        if name != "palette" and before[name] != value:  # colours make no other run
             raise UserError(f"resume: the run's data has {name} {before[name]}, now it would be {value}")
     changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
     if changed:

@@ -258,3 +258,36 @@ def test_object_numbers_are_not_taken_for_classes(tmp_path):
     assert len(FolderSource(tmp_path, classes=list("abcdef")).classes) == 6
     pair(tmp_path, "d", 0, 5)  # gaps: classes that do not all occur
     assert len(FolderSource(tmp_path).classes) == 6
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "found"),
+    [
+        ({0: (0, 0, 0), 1: (9, 0, 0), 2: (0, 9, 0)}, None, [(0, 0, 0), (9, 0, 0), (0, 9, 0)]),
+        (
+            {0: (0, 0, 0), 7: (9, 0, 0), 9: (0, 9, 0), 12: (0, 0, 9)},
+            {0: 0, 7: 2, 9: 1, 12: 1},
+            [(0, 0, 0), (0, 9, 0), (9, 0, 0)],
+        ),
+        ({i: (i, i, i) for i in range(256)}, None, None),
+        ({0: (0, 0, 0), 1: (9, 0, 0), 2: (9, 0, 0)}, None, None),
+        ({0: (0, 0, 0), 1: (9, 0, 0)}, {0: 0, 1: 1, 300: 2}, None),
+    ],
+)
+def test_the_masks_palette_gives_the_classes_colours(tmp_path, table, values, found):
+    """Not where it is a ramp of greys, or does not tell every class apart."""
+    from PIL import Image
+
+    used = sorted(value for value in (values or {0: 0, 1: 1, 2: 2}) if value < 256)
+    colours = np.zeros((256, 3), np.uint8)
+    for value, colour in table.items():
+        colours[value] = colour
+    write_image(tmp_path / "images/a.png", IMAGE)
+    (tmp_path / "masks").mkdir()
+    indexed = Image.fromarray(mask(*used), mode="P")
+    indexed.putpalette(colours.tobytes())
+    indexed.save(tmp_path / "masks/a.png")
+    source = FolderSource(tmp_path, classes=["a", "b", "c"], values=values)
+    assert source.palette == found
+    write_labels(tmp_path / "masks/a.png", mask(*used))
+    assert FolderSource(tmp_path, classes=["a", "b", "c"], values=values).palette is None

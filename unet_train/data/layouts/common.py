@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, read_image, read_labels
+from unet_train.data.images import image_size, read_image, read_labels, read_palette
 from unet_train.data.records import Record
 from unet_train.errors import UserError
 
@@ -123,3 +124,43 @@ def refuse_binary(path: str, labels: np.ndarray) -> None:
             "object should have its own number; number them; masks of classes are for dataset=folder with "
             "dataset.instances=false"
         )
+
+
+def palette_of_classes(
+    path: str | Path, values: Mapping[int, int], classes: int
+) -> list[tuple[int, int, int]] | None:
+    """Colours of the classes in an indexed-colour mask.
+
+    Parameters
+    ----------
+    path : path
+        A mask; it stands for all of its data set.
+    values : mapping of int to int
+        Pixel value → class id. Where several values are one class the least of them counts.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    list of (red, green, blue), or None
+        By class id, 0 to 255. None where the mask has no palette, or one that tells no classes apart: greys
+        alone, as grey images are sometimes saved, a colour that two classes share, a class without one.
+
+    Raises
+    ------
+    UserError
+        Unreadable file.
+    """
+    table = read_palette(path)
+    if table is None:
+        return None
+    colours: dict[int, tuple[int, int, int]] = {}
+    for value, index in sorted(values.items()):
+        if 0 <= value < len(table) and index not in colours:
+            red, green, blue = table[value].tolist()
+            colours[index] = (red, green, blue)
+    found = [colours[index] for index in range(classes) if index in colours]
+    grey = all(red == green == blue for red, green, blue in found)
+    if grey or len(found) < classes or len(set(found)) < classes:
+        return None
+    return found

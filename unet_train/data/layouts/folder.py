@@ -27,7 +27,7 @@ from unet_train.data.layouts.background import (
     describe_background,
     unknown_name,
 )
-from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
+from unet_train.data.layouts.common import FilesSource, palette_of_classes, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 
@@ -128,6 +128,11 @@ class FolderSource(FilesSource):
     def values(self) -> dict[int, int]:
         """Pixel value → class id, as declared or discovered."""
         return dict(self._values)
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]] | None:
+        """Colours by class id, if the masks have them; see `common.palette_of_classes`."""
+        return palette_of_classes(self._records[0].labels["mask"], self._values, len(self._classes))
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Class map of one image; there is one truth, for training and scoring.

@@ -1,0 +1,53 @@
+"""Which picture a model's data ask for: outlines for two classes and for objects, filled panels for more classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unet_train.inference.predictor import DataDescription
+from unet_train.reporting.overlays import class_picture, overlay
+from unet_train.reporting.panels import panels
+
+
+def compared(
+    data: DataDescription,
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    *,
+    caption: str,
+) -> np.ndarray:
+    """The image with true (if known) and predicted classes.
+
+    Parameters
+    ----------
+    data : DataDescription
+        Its classes, their colours, and whether objects are told apart.
+    image : ndarray
+        H×W×C, uint8 or float.
+    truth, prediction : ndarray
+        H×W class ids, `truth` with 255 where nothing is known.
+    caption : str
+
+    Returns
+    -------
+    ndarray
+        H'×W'×3 uint8.
+    """
+    if len(data.classes) == 2 or data.has_instances:
+        return overlay(image, truth, prediction, caption=caption)
+    return panels(
+        image,
+        truth,
+        prediction,
+        class_names=data.classes,
+        palette=data.palette,
+        background=data.has_background,
+        caption=caption,
+    )
+
+
+def viewable_mask(data: DataDescription, classes: np.ndarray) -> np.ndarray:
+    """H×W class ids to look at: two classes in black and white (H×W uint8), more in colours (H×W×3 uint8)."""
+    picture = class_picture(classes, len(data.classes), palette=data.palette, background=data.has_background)
+    return np.ascontiguousarray(picture[:, :, 0]) if len(data.classes) == 2 else picture
