@@ -318,7 +318,7 @@ def build_loss(
     return losses.build_loss(
         loss.terms,
         classes,
-        class_weights=class_weights if loss.class_weights == "auto" else loss.class_weights,
+        class_weights=class_weights or loss.class_weights,
         needs_weight=loss.border_weights is not None,
         background=background,
     )

@@ -190,14 +190,14 @@ def refuse_without_background(config: TrainConfig, why: str, remedy: str = "") -
 
 def check_class_weights(values: Any) -> None:
     """Refuse class weights that are neither null, auto nor a list of numbers."""
-    if values is None or values == "auto":
+    if values in (None, "auto", "sqrt"):
         return
     numbers = isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in values
     )
     if not numbers or min(values, default=-1) < 0 or max(values) <= 0:
         raise UserError(
-            f"loss.class_weights={values}: auto, or one number per class, none below 0 and one above"
+            f"loss.class_weights={values}: auto, sqrt, or one number per class, none below 0 and one above"
         )
 
 

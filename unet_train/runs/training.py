@@ -421,8 +421,10 @@ def build_parts(
     schedule = Schedule(total_updates=total, warmup_updates=scheduler.pop("warmup_steps"), **scheduler)
     background = has_background(training.source)
     weights = None
-    if not isinstance(config.loss, dict) and config.loss.class_weights == "auto":
+    if not isinstance(config.loss, dict) and config.loss.class_weights in ("auto", "sqrt"):
         weights = median_frequency(training.class_pixels(len(outputs)))
+        if config.loss.class_weights == "sqrt":
+            weights = [weight**0.5 for weight in weights]
         if me.main:
             said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(outputs, weights, strict=True))
             LOGGER.info(f"class weights by median frequency: {said}")
