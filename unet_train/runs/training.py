@@ -7,7 +7,7 @@ import platform
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
 from unet_train.models.files import read_checkpoint
+from unet_train.models.fusing import fused_copy
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_brain_mri, load_file, load_imagenet, published_weights
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
@@ -407,16 +408,15 @@ class Validation:
 
     def __call__(self, epoch: int) -> Evaluation:
         """Scores of the validation part after `epoch` epochs."""
-        with self._averaged():
-            self.last = evaluate(
-                self.predictor,
-                self.data.source,
-                self.data.split.val,
-                normaliser=self.normaliser,
-                loss=self.parts.loss,
-                look=self._draw,
-                world=self.world,
-            )
+        self.last = evaluate(
+            self._judged(),
+            self.data.source,
+            self.data.split.val,
+            normaliser=self.normaliser,
+            loss=self.parts.loss,
+            look=self._draw,
+            world=self.world,
+        )
         if not self.last.counts[1:].any() and not self.warned:
             self.warned = True
             LOGGER.info(
@@ -434,14 +434,14 @@ class Validation:
         """
         first = self.data.split.val[:1]
         tried = evaluate(
-            self.predictor, self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss
+            self._judged(), self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss
         )
         check_monitor(monitor, tried.scores())
 
-    def _averaged(self) -> Any:
-        import contextlib
-
-        return self.parts.ema.applied(self.parts.model) if self.parts.ema else contextlib.nullcontext()
+    def _judged(self) -> Predictor:
+        """The weights that best.pt would hold, fused; the model in training is not touched."""
+        average = self.parts.ema.average if self.parts.ema else None
+        return replace(self.predictor, model=fused_copy(self.parts.model, average))
 
     def _draw(self, record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
         if record.key in self.shown and self.history.folder is not None:
