@@ -108,7 +108,7 @@ def fuse(model: UNet, pairs: list[tuple[str, str]]) -> UNet:
         joined = fuse_conv_bn_eval(model.get_submodule(convolution), old)  # type: ignore[type-var]
         model.set_submodule(convolution, joined)
         model.set_submodule(norm, nn.Sequential(*rest) if rest else nn.Identity())
-    return model
+    return model.eval()
 
 
 def _probe(model: UNet) -> tuple[Tensor, Tensor, Tensor]:
