@@ -127,6 +127,9 @@ def check_train(config: TrainConfig) -> None:
         )
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
+    every = config.trainer.val_every
+    if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
     for name in ("foreground_share", "touching_share"):
         share = getattr(config.augmentation, name)
         if share > 1:

@@ -294,7 +294,9 @@ class Trainer:
         "stop after so many epochs without a better score; null: never", at_least=1
     )
     compile: bool = key("torch.compile the model")
-    val_every: int = key("epochs between validations; the last is always validated", at_least=1)
+    val_every: Any = key(
+        "epochs between validations; auto: so many that they take a fifth of the time; the last always is validated"
+    )
     pictures: int = key("validation images shown in TensorBoard", at_least=0)
 
 

@@ -44,6 +44,8 @@ class Report:
         ``instances`` objects (0 where there are none to count).
     hashes : dict
         Key → sha1 of the picture (shape, dtype, pixels), the same for a file saved anew without loss.
+    shapes : dict
+        Key → height and width of the picture.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -258,6 +261,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         if look.digest is not None and look.size is not None:
             report.hashes[record.key] = look.digest
             report.truth_hashes[record.key] = look.truth_digest
+            report.shapes[record.key] = look.size
             sizes[f"{look.size[0]}×{look.size[1]}"] += 1
             channels[look.channels] += 1
             dtypes[look.dtype] += 1

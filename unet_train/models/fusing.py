@@ -38,18 +38,23 @@ def fused_copy(model: UNet, weights: dict[str, Tensor] | None = None) -> UNet:
     """
     device = model.head.weight.device
     # On the CPU: there float32 is float32, which the comparison needs and a GPU's TF32 is not.
-    plain = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    if weights is not None:
-        plain.load_state_dict(weights)
+    fused = _copy(model, weights).cpu()
     with torch.inference_mode():
-        probe = _probe(plain)
-        pairs, expected = find_pairs(plain, probe)
-        fused = fuse(plain, pairs)
+        probe = _probe(fused)
+        pairs, expected = find_pairs(fused, probe)
+        fuse(fused, pairs)
         try:
             same = _agree(fused(*probe), expected)
         except (AttributeError, TypeError):  # an encoder that asks its norms for more than to be called
             same = False
-    return (fused if same else plain).to(device)
+    return fused.to(device) if same else _copy(model, weights)
+
+
+def _copy(model: UNet, weights: dict[str, Tensor] | None) -> UNet:
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    if weights is not None:
+        copied.load_state_dict(weights)
+    return copied
 
 
 def find_pairs(model: UNet, probe: tuple[Tensor, ...]) -> tuple[list[tuple[str, str]], Tensor]:
@@ -98,17 +103,16 @@ def find_pairs(model: UNet, probe: tuple[Tensor, ...]) -> tuple[list[tuple[str, 
     return [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1], result
 
 
-def fuse(model: UNet, pairs: list[tuple[str, str]]) -> UNet:
-    """A copy in evaluation mode whose convolutions do the work of the norms they are paired with."""
-    model = copy.deepcopy(model)
+def fuse(model: UNet, pairs: list[tuple[str, str]]) -> None:
+    """Let convolutions do the work of the norms they are paired with, in place; the model is in evaluation mode."""
     for convolution, norm in pairs:
         old = model.get_submodule(norm)
         # timm's norms are followed by dropout and activation inside the same module.
         rest = [part for part in (getattr(old, "drop", None), getattr(old, "act", None)) if part is not None]
-        joined = fuse_conv_bn_eval(model.get_submodule(convolution), old)  # type: ignore[type-var]
+        joined = fuse_conv_bn_eval(model.get_submodule(convolution), old)  # type: ignore[type-var, arg-type]
         model.set_submodule(convolution, joined)
         model.set_submodule(norm, nn.Sequential(*rest) if rest else nn.Identity())
-    return model.eval()
+    model.eval()
 
 
 def _probe(model: UNet) -> tuple[Tensor, Tensor, Tensor]:

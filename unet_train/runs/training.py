@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import random
@@ -34,9 +35,11 @@ from unet_train.data.augmentation import Augmentation, build_augmentation
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.records import Record, Source, Truth
+from unet_train.data.resampling import working_size
 from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
+from unet_train.data.volumes import SIDE
 from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
 from unet_train.models.files import read_checkpoint
@@ -54,6 +57,7 @@ from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation, choose_object_rule, evaluate
 from unet_train.training.loop import Parts, Settings, State, Stopped, check_monitor, epoch_lengths, fit
 from unet_train.training.optimizers import build_optimizer
+from unet_train.training.pace import validation_cost, validation_interval
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
 from unet_train.training.run_folder import (
     LOGGER,
@@ -81,6 +85,8 @@ class Data:
     truth_hashes: dict[str, str]
     dtypes: tuple[str, ...]
     """Of the images as they are augmented."""
+    shapes: dict[str, tuple[int, int]]
+    """Key of a record → height and width of its image."""
 
 
 def train_run(composed: Composed) -> float:
@@ -147,7 +153,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     model = build_model(spec, custom_encoder(config.encoder))
     notes = [] if resumed is not None else start_weights(model, config)
     training = training_set(config, data, target, augmentation)
-    settings = loop_settings(config, device)
+    cost = validation_cost(*pixels_seen(data, training))
+    settings = loop_settings(config, device, cost)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
     parts = build_parts(config, model, outputs, device, precision, me, total)
     predictor = Predictor(
@@ -179,6 +186,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
             )
         log_to(folder)
     _tell(config, data, spec, model, precision, device, total, notes, folder, me)
+    if me.main and config.trainer.val_every == "auto" and data.split.val:
+        _tell_interval(settings, cost)
     if resumed is not None:
         _tell_resume(config, composed.tree, resumed, state, parts, settings, total)
 
@@ -250,7 +259,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     )
     rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
     dtypes = ("float32",) if rescaled else tuple(report.facts["dtype"])
-    return Data(source, split, description, hashes, truth_hashes, dtypes)
+    return Data(source, split, description, hashes, truth_hashes, dtypes, report.shapes)
 
 
 def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
@@ -363,8 +372,21 @@ def build_parts(
     )
 
 
-def loop_settings(config: TrainConfig, device: torch.device) -> Settings:
-    """The loop's lengths and portions."""
+def pixels_seen(data: Data, training: TrainingSet) -> tuple[int, int]:
+    """Pixels the net sees in one validation, and in one training epoch."""
+    scale, brain = data.description.scale, data.description.normalisation == "brain"
+
+    def seen(records: Sequence[Record]) -> int:
+        shapes = [(SIDE, SIDE) if brain else data.shapes[record.key] for record in records]
+        return sum(math.prod(working_size(shape, scale)) for shape in shapes)
+
+    train = data.split.train
+    crop = math.prod(training.crop_size) if training.crop_size is not None else seen(train) / len(train)
+    return seen(data.split.val), round(len(training) * crop)
+
+
+def loop_settings(config: TrainConfig, device: torch.device, cost: float) -> Settings:
+    """The loop's lengths and portions; `cost` is one validation's, in training epochs."""
     trainer = config.trainer
     return Settings(
         epochs=trainer.epochs,
@@ -373,7 +395,10 @@ def loop_settings(config: TrainConfig, device: torch.device) -> Settings:
         clip_grad_norm=trainer.clip_grad_norm,
         workers=trainer.workers if trainer.workers >= 0 else _workers(device),
         early_stopping=trainer.early_stopping,
-        val_every=trainer.val_every,
+        val_every=validation_interval(cost, trainer.epochs)
+        if trainer.val_every == "auto"
+        else trainer.val_every,
+        val_cost=cost,
         every_minutes=config.checkpoint.every_minutes,
         monitor=config.checkpoint.monitor,
     )
@@ -641,6 +666,19 @@ def _tell(
         f"in {precision.name} ({precision.reason}), seed {config.seed}"
     )
     LOGGER.info(f"run       {folder}")
+
+
+def _tell_interval(settings: Settings, cost: float) -> None:
+    """Say it where not every epoch is validated."""
+    every = settings.val_every
+    if every > 1:
+        when = (
+            "after the last epoch alone" if every >= settings.epochs else f"every {every} epochs and the last"
+        )
+        LOGGER.info(
+            f"validates {when}: once takes about {cost:.1f} of an epoch's time, a fifth of the run's is the most; "
+            "trainer.val_every=1 for each epoch"
+        )
 
 
 def _tell_end(
