@@ -117,6 +117,55 @@ def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command, caps
     assert timeless(rows(whole)) == timeless(rows(parts))
 
 
+OFTEN_ENOUGH = ["dataset.size=96", "trainer.epochs=8"]
+"""One validation image of 96² against 8 crops of 32² an epoch: three validations fit into a fifth of 8 epochs."""
+
+
+def validated(folder: Path) -> list[int]:
+    return [int(row["epoch"]) for row in rows(folder) if row["val/iou/mean"]]
+
+
+def test_validation_does_not_eat_the_run_and_a_resume_validates_where_the_undisturbed_run_does(
+    tmp_path, run_command, capsys
+):
+    """Validation once took four fifths of each epoch: 710 slices against 400 crops."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command("train", *TINY, *OFTEN_ENOUGH, f"hydra.run.dir={whole}") == 0
+    assert "validates every 3 epochs and the last: once takes about 0." in capsys.readouterr().out
+    assert validated(whole) == [3, 6, 8]
+    stop_after(parts, epochs=4, more=OFTEN_ENOUGH)
+    assert validated(parts) == [3]
+    assert run_command("train", f"resume={parts}") == 0
+    assert timeless(rows(whole)) == timeless(rows(parts))
+    a, b = load(whole / "last.pt"), load(parts / "last.pt")
+    assert a["state"] == b["state"]
+    same_tensors(a["state_dict"], b["state_dict"])
+    same_tensors(load(whole / "best.pt")["state_dict"], load(parts / "best.pt")["state_dict"])
+    config = yaml.safe_load((parts / "config.yaml").read_text())
+    assert config["trainer"]["val_every"] == "auto"
+
+
+def test_training_is_the_same_however_often_it_is_validated(tmp_path, run_command):
+    for every in ("1", "3"):
+        words = [*OFTEN_ENOUGH, "trainer.epochs=4", f"trainer.val_every={every}"]
+        assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / every}") == 0
+    assert validated(tmp_path / "1") == [1, 2, 3, 4]
+    assert validated(tmp_path / "3") == [3, 4]
+    often, seldom = (load(tmp_path / every / "last.pt") for every in ("1", "3"))
+    same_tensors(often["state_dict"], seldom["state_dict"])
+    same_tensors(often["ema"]["average"], seldom["ema"]["average"])
+    assert torch.equal(often["rng"]["torch"], seldom["rng"]["torch"])
+
+
+def test_more_epochs_validate_where_the_longer_run_does(tmp_path, run_command, capsys):
+    folder = tmp_path / "run"
+    words = [*OFTEN_ENOUGH, "trainer.epochs=2"]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={folder}") == 0
+    assert "validates after the last epoch alone" in capsys.readouterr().out
+    assert run_command("train", f"resume={folder}", "trainer.epochs=8") == 0
+    assert validated(folder) == [2, 3, 6, 8]
+
+
 def stop_after(
     folder: Path, *, epochs: int | None = None, batches: int | None = None, more: Sequence[str] = ()
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-COST_RATIO = 0.5
+COST_RATIO = 0.45
 """Time per validated pixel over time per training pixel, as far as it is known before the first step.
 
-Measured on a CPU: 0.27 to 0.42 over seven set-ups (docs/results.md, "Speed and memory").
+Measured on a CPU: 0.27 to 0.40 over seven set-ups (docs/results.md, "Speed and memory").
 """
 
 SHARE = 0.2
