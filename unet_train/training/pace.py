@@ -7,7 +7,8 @@ import math
 COST_RATIO = 0.45
 """Time per validated pixel over time per training pixel, as far as it is known before the first step.
 
-Measured on a CPU: 0.27 to 0.40 over seven set-ups (docs/results.md, "Speed and memory").
+Measured on a CPU: 0.24 to 0.40 over seven set-ups (docs/results.md, "Speed and memory"). Where the images are resampled
+to half, the work at native size adds a third.
 """
 
 SHARE = 0.2
