@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
+from unet_train.data.records import Record
+from unet_train.runs.training import pixels_seen
 
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
 
@@ -115,6 +118,44 @@ def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command, caps
     assert run_command("train", f"resume={parts}") == 0
     same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
     assert timeless(rows(whole)) == timeless(rows(parts))
+
+
+def test_a_stop_at_the_last_batch_of_an_epoch_loses_nothing_either(tmp_path, run_command):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command("train", *TINY, "trainer.epochs=2", f"hydra.run.dir={whole}") == 0
+    stop_after(parts, batches=2, more=["trainer.epochs=2"])
+    saved = load(parts / "last.pt")["state"]
+    assert (saved["epoch"], saved["batches"]) == (0, 2)
+    assert run_command("train", f"resume={parts}") == 0
+    same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
+    assert timeless(rows(whole)) == timeless(rows(parts))
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "scale", "crop", "pixels"),
+    [
+        ("image", 1.0, (32, 48), (30 * 40, 10 * 32 * 48)),
+        ("image", 0.5, (32, 32), (15 * 20, 10 * 32 * 32)),
+        ("brain", 1.0, (192, 192), (256 * 256, 10 * 192 * 192)),
+        ("image", 1.0, None, (30 * 40, 10 * (20 * 20 + 40 * 40) // 2)),
+        ("brain", 0.5, None, (128 * 128, 10 * 128 * 128)),
+    ],
+)
+def test_the_pixels_of_a_validation_and_of_an_epoch_by_hand(normalisation, scale, crop, pixels):
+    records = [Record(key=key, image=key, group="g") for key in ("val", "small", "large")]
+    data = SimpleNamespace(
+        shapes={"val": (30, 40), "small": (20, 20), "large": (40, 40)},
+        split=SimpleNamespace(train=records[1:], val=records[:1]),
+        description=SimpleNamespace(scale=scale, normalisation=normalisation),
+    )
+
+    class Ten:
+        crop_size = crop
+
+        def __len__(self):
+            return 10
+
+    assert pixels_seen(data, Ten()) == pixels
 
 
 OFTEN_ENOUGH = ["dataset.size=96", "trainer.epochs=8"]

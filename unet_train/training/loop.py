@@ -248,7 +248,8 @@ def fit(
                     raise Stopped(signals[0] if signals else signal.SIGTERM)
             bar.close()
             seconds = time.monotonic() - started
-            batch_seconds = seconds / (state.batches - seen_before)
+            # None was left where the run had been stopped at its epoch's last batch.
+            batch_seconds = seconds / max(1, state.batches - seen_before)
             images = settings.batch_size * world.size * (state.batches - seen_before)
             scores = _train_scores(parts, state, world) | {"train/images_per_second": images / seconds}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
@@ -361,7 +362,9 @@ def _train_scores(parts: Parts, state: State, world: World) -> dict[str, float]:
             "trainer.clip_grad_norm, or use trainer.precision=32"
         )
     iou = scores_from_counts(counts.cpu().numpy(), parts.outputs)["iou/mean"]
-    return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
+    # Not the optimizer's own number: a run that was stopped at the epoch's last batch has made no update yet.
+    rate = parts.optimizer.param_groups[0]["base_lr"] * parts.schedule.factor(state.update - 1)
+    return scores | {"train/iou/mean": iou, "train/lr": float(rate)}
 
 
 def check_monitor(monitor: str, scores: dict[str, float]) -> None:
