@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
+from unet_train.data.records import Record
+from unet_train.runs.training import pixels_seen
 
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
 
@@ -115,6 +118,93 @@ def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command, caps
     assert run_command("train", f"resume={parts}") == 0
     same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
     assert timeless(rows(whole)) == timeless(rows(parts))
+
+
+def test_a_stop_at_the_last_batch_of_an_epoch_loses_nothing_either(tmp_path, run_command):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command("train", *TINY, "trainer.epochs=2", f"hydra.run.dir={whole}") == 0
+    stop_after(parts, batches=2, more=["trainer.epochs=2"])
+    saved = load(parts / "last.pt")["state"]
+    assert (saved["epoch"], saved["batches"]) == (0, 2)
+    assert run_command("train", f"resume={parts}") == 0
+    same_tensors(load(whole / "last.pt")["state_dict"], load(parts / "last.pt")["state_dict"])
+    assert timeless(rows(whole)) == timeless(rows(parts))
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "scale", "crop", "pixels"),
+    [
+        ("image", 1.0, (32, 48), (30 * 40, 10 * 32 * 48)),
+        ("image", 0.5, (32, 32), (15 * 20, 10 * 32 * 32)),
+        ("brain", 1.0, (192, 192), (256 * 256, 10 * 192 * 192)),
+        ("image", 1.0, None, (30 * 40, 10 * (20 * 20 + 40 * 40) // 2)),
+        ("brain", 0.5, None, (128 * 128, 10 * 128 * 128)),
+    ],
+)
+def test_the_pixels_of_a_validation_and_of_an_epoch_by_hand(normalisation, scale, crop, pixels):
+    records = [Record(key=key, image=key, group="g") for key in ("val", "small", "large")]
+    data = SimpleNamespace(
+        shapes={"val": (30, 40), "small": (20, 20), "large": (40, 40)},
+        split=SimpleNamespace(train=records[1:], val=records[:1]),
+        description=SimpleNamespace(scale=scale, normalisation=normalisation),
+    )
+
+    class Ten:
+        crop_size = crop
+
+        def __len__(self):
+            return 10
+
+    assert pixels_seen(data, Ten()) == pixels
+
+
+OFTEN_ENOUGH = ["dataset.size=96", "trainer.epochs=8"]
+"""One validation image of 96² against 8 crops of 32² an epoch: three validations fit into a fifth of 8 epochs."""
+
+
+def validated(folder: Path) -> list[int]:
+    return [int(row["epoch"]) for row in rows(folder) if row["val/iou/mean"]]
+
+
+def test_validation_does_not_eat_the_run_and_a_resume_validates_where_the_undisturbed_run_does(
+    tmp_path, run_command, capsys
+):
+    """Validation once took four fifths of each epoch: 710 slices against 400 crops."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command("train", *TINY, *OFTEN_ENOUGH, f"hydra.run.dir={whole}") == 0
+    assert "validates every 3 epochs and the last: once takes about 0." in capsys.readouterr().out
+    assert validated(whole) == [3, 6, 8]
+    stop_after(parts, epochs=4, more=OFTEN_ENOUGH)
+    assert validated(parts) == [3]
+    assert run_command("train", f"resume={parts}") == 0
+    assert timeless(rows(whole)) == timeless(rows(parts))
+    a, b = load(whole / "last.pt"), load(parts / "last.pt")
+    assert a["state"] == b["state"]
+    same_tensors(a["state_dict"], b["state_dict"])
+    same_tensors(load(whole / "best.pt")["state_dict"], load(parts / "best.pt")["state_dict"])
+    config = yaml.safe_load((parts / "config.yaml").read_text())
+    assert config["trainer"]["val_every"] == "auto"
+
+
+def test_training_is_the_same_however_often_it_is_validated(tmp_path, run_command):
+    for every in ("1", "3"):
+        words = [*OFTEN_ENOUGH, "trainer.epochs=4", f"trainer.val_every={every}"]
+        assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / every}") == 0
+    assert validated(tmp_path / "1") == [1, 2, 3, 4]
+    assert validated(tmp_path / "3") == [3, 4]
+    often, seldom = (load(tmp_path / every / "last.pt") for every in ("1", "3"))
+    same_tensors(often["state_dict"], seldom["state_dict"])
+    same_tensors(often["ema"]["average"], seldom["ema"]["average"])
+    assert torch.equal(often["rng"]["torch"], seldom["rng"]["torch"])
+
+
+def test_more_epochs_validate_where_the_longer_run_does(tmp_path, run_command, capsys):
+    folder = tmp_path / "run"
+    words = [*OFTEN_ENOUGH, "trainer.epochs=2"]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={folder}") == 0
+    assert "validates after the last epoch alone" in capsys.readouterr().out
+    assert run_command("train", f"resume={folder}", "trainer.epochs=8") == 0
+    assert validated(folder) == [2, 3, 6, 8]
 
 
 def stop_after(

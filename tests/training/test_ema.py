@@ -1,4 +1,4 @@
-"""The moving average against NumPy, its swap in and out of a model, and its state on disk."""
+"""The moving average against NumPy, and its state on disk."""
 
 import copy
 
@@ -54,22 +54,6 @@ def test_constants_stay_exact():
     for _ in range(50):
         ema.update(model)
     assert torch.equal(ema.average["mean"], model.mean)
-
-
-def test_applied_swaps_and_restores():
-    model = net()
-    ema = EMA(model, 0.9)
-    shake(model)
-    ema.update(model)
-    own = copy.deepcopy(model.state_dict())
-    pointers = [parameter.data_ptr() for parameter in model.parameters()]
-    with pytest.raises(RuntimeError, match="inside"), ema.applied(model):  # noqa: PT012
-        for name, value in model.state_dict().items():
-            assert torch.equal(value, ema.average[name])
-        raise RuntimeError("inside")
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, own[name])
-    assert [parameter.data_ptr() for parameter in model.parameters()] == pointers  # the optimizer's tensors
 
 
 def test_state_survives_the_disk(tmp_path):

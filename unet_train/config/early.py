@@ -161,6 +161,9 @@ def check_train(config: TrainConfig) -> None:
     if not isinstance(config.loss, dict):
         check_class_weights(config.loss.class_weights)
     check_crop_size(config.augmentation.crop_size)
+    every = config.trainer.val_every
+    if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
     for name in ("foreground_share", "touching_share"):
         share = getattr(config.augmentation, name)
         if share > 1:

@@ -291,7 +291,7 @@ class PlateauScheduler(Scheduler):
     """Lowered when the validation score stops rising."""
 
     factor: float = key("what the rate is multiplied with", at_least=0)
-    patience: int = key("epochs without a better score", at_least=0)
+    patience: int = key("validations without a better score", at_least=0)
 
 
 @dataclass
@@ -315,10 +315,12 @@ class Trainer:
     devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
     ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
     early_stopping: int | None = key(
-        "stop after so many epochs without a better score; null: never", at_least=1
+        "stop after so many validations without a better score; null: never", at_least=1
     )
     compile: bool = key("torch.compile the model")
-    val_every: int = key("epochs between validations; the last is always validated", at_least=1)
+    val_every: Any = key(
+        "epochs between validations; auto: so many that they take a fifth of the time; the last always is validated"
+    )
     pictures: int = key("validation images shown in TensorBoard", at_least=0)
 
 

@@ -48,6 +48,8 @@ class Report:
         Key → sha1 of the labels.
     class_ids : dict
         Key → ids of the classes that stand in the labels, ascending.
+    shapes : dict
+        Key → height and width of the picture.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Report:
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
     class_ids: dict[str, list[int]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -303,6 +306,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         if look.digest is not None and look.size is not None:
             report.hashes[record.key] = look.digest
             report.truth_hashes[record.key] = look.truth_digest
+            report.shapes[record.key] = look.size
             sizes[f"{look.size[0]}×{look.size[1]}"] += 1
             channels[look.channels] += 1
             dtypes[look.dtype] += 1

@@ -13,6 +13,8 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ SMALLEST_WEIGHT = 1e-6
 
 DEFAULT_STRIDE = 32
 """Assumed of a model that does not tell its strides: the largest stride of the encoders shipped here."""
+
+_NEEDS: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], float]] = WeakKeyDictionary()
+"""Bytes per pixel as measured, by model; then by channels, device and autocast type."""
 
 
 def tile_starts(length: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:
@@ -241,8 +246,8 @@ def choose_tile(
 ) -> int | None:
     """Tile side that fits into the free memory, or None if the whole image does.
 
-    The need per pixel is measured, not guessed: a small image goes through the network, and the sizes of what
-    all its layers put out are added up. Half of that sum is taken to be alive at one time (in the classic
+    The need per pixel is measured, not guessed: a small image goes through the network, once per model, and the
+    sizes of what all its layers put out are added up. Half of that sum is taken to be alive at one time (in the classic
     network about a third is), and the network may use half of the free memory.
 
     Parameters
@@ -263,8 +268,11 @@ def choose_tile(
     """
     device = torch.device(device)
     free = free_memory(device) if free_bytes is None else free_bytes
-    need = bytes_per_pixel(model, shape[2], device=device, autocast_dtype=autocast_dtype)
-    pixels = free / 2 / need
+    needs = _NEEDS.setdefault(model, {})
+    key = (shape[2], device, autocast_dtype)
+    if key not in needs:
+        needs[key] = bytes_per_pixel(model, shape[2], device=device, autocast_dtype=autocast_dtype)
+    pixels = free / 2 / needs[key]
     if shape[0] * shape[1] <= pixels:
         return None
     stride = stride_of(model)

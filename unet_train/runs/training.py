@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ from unet_train.data.check import check_source, format_problems, missing_classes
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.orientation import decide, look, sample
 from unet_train.data.records import Record, Source, Truth, has_background
+from unet_train.data.resampling import working_size
 from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
+from unet_train.data.volumes import SIDE
 from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
 from unet_train.models.files import read_checkpoint
+from unet_train.models.fusing import fused_copy
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_brain_mri, load_file, load_imagenet, published_weights
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
@@ -60,6 +64,7 @@ from unet_train.training.evaluation import (
 from unet_train.training.loop import Parts, Settings, State, Stopped, check_monitor, epoch_lengths, fit
 from unet_train.training.losses import median_frequency
 from unet_train.training.optimizers import build_optimizer
+from unet_train.training.pace import validation_cost, validation_interval
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
 from unet_train.training.run_folder import (
     LOGGER,
@@ -87,6 +92,8 @@ class Data:
     truth_hashes: dict[str, str]
     dtypes: tuple[str, ...]
     """Of the images as they are augmented."""
+    shapes: dict[str, tuple[int, int]]
+    """Key of a record → height and width of its image."""
 
 
 def train_run(composed: Composed) -> float:
@@ -156,7 +163,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     model = build_model(spec, custom_encoder(config.encoder))
     notes = oriented + ([] if resumed is not None else start_weights(model, config))
     training = training_set(config, data, target, augmentation)
-    settings = loop_settings(config, device)
+    cost = validation_cost(*pixels_seen(data, training))
+    settings = loop_settings(config, device, cost)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
     if resumed is None and config.model.head_bias == "shares":
         set_head_bias(model, training.class_pixels(len(outputs)).sum(0))
@@ -190,6 +198,8 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
             )
         log_to(folder)
     _tell(config, data, spec, model, precision, device, total, notes, folder, me)
+    if me.main and config.trainer.val_every == "auto" and data.split.val:
+        _tell_interval(settings, cost)
     if resumed is not None:
         _tell_resume(config, composed.tree, resumed, state, parts, settings, total)
 
@@ -263,7 +273,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     )
     rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
     dtypes = ("float32",) if rescaled else tuple(report.facts["dtype"])
-    return Data(source, split, description, hashes, truth_hashes, dtypes)
+    return Data(source, split, description, hashes, truth_hashes, dtypes, report.shapes)
 
 
 def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
@@ -443,8 +453,21 @@ def build_parts(
     )
 
 
-def loop_settings(config: TrainConfig, device: torch.device) -> Settings:
-    """The loop's lengths and portions."""
+def pixels_seen(data: Data, training: TrainingSet) -> tuple[int, int]:
+    """Pixels the net sees in one validation, and in one training epoch."""
+    scale, brain = data.description.scale, data.description.normalisation == "brain"
+
+    def seen(records: Sequence[Record]) -> int:
+        shapes = [(SIDE, SIDE) if brain else data.shapes[record.key] for record in records]
+        return sum(math.prod(working_size(shape, scale)) for shape in shapes)
+
+    train = data.split.train
+    crop = math.prod(training.crop_size) if training.crop_size is not None else seen(train) / len(train)
+    return seen(data.split.val), round(len(training) * crop)
+
+
+def loop_settings(config: TrainConfig, device: torch.device, cost: float) -> Settings:
+    """The loop's lengths and portions; `cost` is one validation's, in training epochs."""
     trainer = config.trainer
     return Settings(
         epochs=trainer.epochs,
@@ -453,7 +476,10 @@ def loop_settings(config: TrainConfig, device: torch.device) -> Settings:
         clip_grad_norm=trainer.clip_grad_norm,
         workers=trainer.workers if trainer.workers >= 0 else _workers(device),
         early_stopping=trainer.early_stopping,
-        val_every=trainer.val_every,
+        val_every=validation_interval(cost, trainer.epochs)
+        if trainer.val_every == "auto"
+        else trainer.val_every,
+        val_cost=cost,
         every_minutes=config.checkpoint.every_minutes,
         monitor=config.checkpoint.monitor,
     )
@@ -488,16 +514,15 @@ class Validation:
 
     def __call__(self, epoch: int) -> Evaluation:
         """Scores of the validation part after `epoch` epochs."""
-        with self._averaged():
-            self.last = evaluate(
-                self.predictor,
-                self.data.source,
-                self.data.split.val,
-                normaliser=self.normaliser,
-                loss=self.parts.loss,
-                look=self._draw,
-                world=self.world,
-            )
+        self.last = evaluate(
+            self._judged(),
+            self.data.source,
+            self.data.split.val,
+            normaliser=self.normaliser,
+            loss=self.parts.loss,
+            look=self._draw,
+            world=self.world,
+        )
         if all(image.empty for image in self.last.images) and not self.warned:
             self.warned = True
             LOGGER.info(
@@ -515,14 +540,14 @@ class Validation:
         """
         first = self.data.split.val[:1]
         tried = evaluate(
-            self.predictor, self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss
+            self._judged(), self.data.source, first, normaliser=self.normaliser, loss=self.parts.loss
         )
         check_monitor(monitor, tried.scores())
 
-    def _averaged(self) -> Any:
-        import contextlib
-
-        return self.parts.ema.applied(self.parts.model) if self.parts.ema else contextlib.nullcontext()
+    def _judged(self) -> Predictor:
+        """The weights that best.pt would hold, fused; the model in training is not touched."""
+        average = self.parts.ema.average if self.parts.ema else None
+        return replace(self.predictor, model=fused_copy(self.parts.model, average))
 
     def _draw(self, record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
         if record.key in self.shown and self.history.folder is not None:
@@ -724,6 +749,19 @@ def _tell(
         f"in {precision.name} ({precision.reason}), seed {config.seed}"
     )
     LOGGER.info(f"run       {folder}")
+
+
+def _tell_interval(settings: Settings, cost: float) -> None:
+    """Say it where not every epoch is validated."""
+    every = settings.val_every
+    if every > 1:
+        when = (
+            "after the last epoch alone" if every >= settings.epochs else f"every {every} epochs and the last"
+        )
+        LOGGER.info(
+            f"validates {when}: once takes about {cost:.1f} of an epoch's time, a fifth of the run's is the most; "
+            "trainer.val_every=1 for each epoch"
+        )
 
 
 def _tell_end(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,16 +50,6 @@ class EMA:
                 self.average[name].copy_(value)
         # a + (1 − d)·(b − a): a constant (the normalisation's mean) stays exactly what it is.
         torch._foreach_lerp_(averages, values, 1 - decay)
-
-    @contextmanager
-    def applied(self, model: nn.Module) -> Iterator[None]:
-        """Let the model hold the averaged weights inside a ``with`` block, and its own again after it."""
-        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(self.average)
-        try:
-            yield
-        finally:
-            model.load_state_dict(own)
 
     def state_dict(self) -> dict[str, Any]:
         """``{"updates": int, "average": {name: tensor}}``; the tensors are the average's own, not copies."""

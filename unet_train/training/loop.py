@@ -24,6 +24,7 @@ from unet_train.training.distributed import World
 from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation, never_predicted_line
 from unet_train.training.losses import Loss
+from unet_train.training.pace import duration, is_validated, seconds_left
 from unet_train.training.precision import Precision
 from unet_train.training.run_folder import LOGGER, History
 from unet_train.training.schedules import Schedule
@@ -42,6 +43,8 @@ class Settings:
     workers: int = 0
     early_stopping: int | None = None
     val_every: int = 1
+    val_cost: float = 0.0
+    """Of one validation in training epochs, for the time left until one has been measured."""
     every_minutes: float = 10.0
     monitor: str = "iou/mean"
 
@@ -209,6 +212,7 @@ def fit(
     )
     loader = make_loader(data, sampler, settings.workers, pin_memory=parts.device.type == "cuda")
     saved_at = time.monotonic()
+    validation_seconds: float | None = 0.0 if validate is None else None
     with catch_signals() as signals:
         for epoch in range(state.epoch, settings.epochs):
             started, seen_before = time.monotonic(), state.batches
@@ -228,8 +232,10 @@ def fit(
                 bar.update(len(group))
                 if time.monotonic() - getattr(bar, "told", 0.0) > 1 and not bar.disable:
                     bar.told = time.monotonic()
-                    images = settings.batch_size * world.size * (state.batches - seen_before)
-                    bar.set_postfix_str(_postfix(parts, state, images / (time.monotonic() - started)))
+                    took, done = time.monotonic() - started, state.batches - seen_before
+                    left = _left(state, settings, batches_per_epoch, took / done, validation_seconds)
+                    pace = settings.batch_size * world.size * done / took
+                    bar.set_postfix_str(f"{_postfix(parts, state, pace)}, {duration(left)} left")
                 # Asking the others costs a round trip, so processes agree on stopping every tenth update.
                 stop = (
                     bool(signals) if world.size == 1 else state.update % 10 == 0 and world.any(bool(signals))
@@ -244,13 +250,16 @@ def fit(
                     raise Stopped(signals[0] if signals else signal.SIGTERM)
             bar.close()
             seconds = time.monotonic() - started
+            # None was left where the run had been stopped at its epoch's last batch.
+            batch_seconds = seconds / max(1, state.batches - seen_before)
             images = settings.batch_size * world.size * (state.batches - seen_before)
             scores = _train_scores(parts, state, world) | {"train/images_per_second": images / seconds}
             state.epoch, state.batches, state.sums = epoch + 1, 0, {}
-            last = state.epoch == settings.epochs
             never: list[str] = []
-            if validate is not None and (last or state.epoch % settings.val_every == 0):
+            if validate is not None and is_validated(state.epoch, settings.val_every, settings.epochs):
+                before = time.monotonic()
                 evaluation = validate(state.epoch)
+                validation_seconds = time.monotonic() - before
                 found = evaluation.scores()
                 never = evaluation.never_predicted()
                 scores |= {"val/loss": evaluation.loss()} | {f"val/{k}": v for k, v in found.items()}
@@ -262,7 +271,8 @@ def fit(
                     save_best(state, {})
             if world.main:
                 history.add(state.epoch, state.update, scores)
-                LOGGER.info(_line(state, settings, scores, time.monotonic() - started))
+                left = _left(state, settings, batches_per_epoch, batch_seconds, validation_seconds)
+                LOGGER.info(_line(state, settings, scores, time.monotonic() - started, left))
                 if never:
                     LOGGER.info(never_predicted_line(never, evaluation.classes))
                 save_last(state)
@@ -358,8 +368,9 @@ def _train_scores(parts: Parts, state: State, world: World) -> dict[str, float]:
             f"the loss became {scores['train/loss']} in epoch {state.epoch + 1}: lower optimizer.lr, set "
             "trainer.clip_grad_norm, or use trainer.precision=32"
         )
-    iou = _mean_iou(counts, parts)
-    return scores | {"train/iou/mean": iou, "train/lr": float(parts.optimizer.param_groups[0]["lr"])}
+    # Not the optimizer's own number: a run that was stopped at the epoch's last batch has made no update yet.
+    rate = parts.optimizer.param_groups[0]["base_lr"] * parts.schedule.factor(state.update - 1)
+    return scores | {"train/iou/mean": _mean_iou(counts, parts), "train/lr": float(rate)}
 
 
 def _mean_iou(counts: torch.Tensor, parts: Parts) -> float:
@@ -409,16 +420,27 @@ def _postfix(parts: Parts, state: State, pace: float) -> str:
     return f"loss {loss:.3f}, IoU {iou:.3f}, {pace:.1f} images/s"
 
 
-def _line(state: State, settings: Settings, scores: dict[str, float], seconds: float) -> str:
+def _left(
+    state: State, settings: Settings, batches: int, batch_seconds: float, validation_seconds: float | None
+) -> float:
+    """Seconds the run still takes, at what a batch took in this epoch and the latest validation, if there was one."""
+    epoch_seconds = batches * batch_seconds
+    return seconds_left(
+        epochs=settings.epochs,
+        every=settings.val_every,
+        finished=state.epoch,
+        part=state.batches / batches,
+        epoch_seconds=epoch_seconds,
+        validation_seconds=settings.val_cost * epoch_seconds
+        if validation_seconds is None
+        else validation_seconds,
+    )
+
+
+def _line(state: State, settings: Settings, scores: dict[str, float], seconds: float, left: float) -> str:
     text = f"epoch {state.epoch}/{settings.epochs}  step {state.update}  loss {scores['train/loss']:.4f}"
     name = f"val/{settings.monitor}"
     if name in scores:
         star = " *" if state.best_epoch == state.epoch else ""
         text += f"  val {settings.monitor} {scores[name]:.4f}{star}"
-    left = seconds * (settings.epochs - state.epoch)
-    return f"{text}  {scores['train/images_per_second']:.1f} images/s  {seconds:.0f} s, {_minutes(left)} left"
-
-
-def _minutes(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    return f"{text}  {scores['train/images_per_second']:.1f} images/s  {seconds:.0f} s, {duration(left)} left"

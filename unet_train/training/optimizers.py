@@ -40,10 +40,10 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def _apart(groups: list[dict[str, Any]], encoder: set[int], factor: float) -> list[dict[str, Any]]:
-    """The groups with the encoder's parameters (by `id`) in groups of their own, at their own rate."""
+    """The groups with the encoder's parameters (by `id`) in groups of their own, after the rest's, at their own rate."""
     parted = []
     for group in groups:
-        for inside in (True, False):
+        for inside in (False, True):
             params = [p for p in group["params"] if (id(p) in encoder) == inside]
             if params:
                 rate = group["base_lr"] * (factor if inside else 1.0)
