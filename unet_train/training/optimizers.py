@@ -40,7 +40,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def _apart(groups: list[dict[str, Any]], encoder: set[int], factor: float) -> list[dict[str, Any]]:
-    """The groups with the encoder's parameters (by `id`) in groups of their own, after the rest's, at their own rate."""
+    """The groups with the encoder's parameters (by `id`) apart, at their own rate; those of the rest come first."""
     parted = []
     for group in groups:
         for inside in (False, True):
