@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from unet_train.runs import training
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +24,7 @@ def refused(run_command, capsys, monkeypatch):
         raise AssertionError("training began")
 
     def run(name, *words):
-        monkeypatch.setattr("unet_train.runs.training.fit", no_training)
+        monkeypatch.setattr(training, "fit", no_training)
         capsys.readouterr()
         code = run_command(name, *words)
         said = capsys.readouterr()
@@ -32,6 +35,15 @@ def refused(run_command, capsys, monkeypatch):
         return said.err
 
     return run
+
+
+@pytest.fixture
+def unreadable():
+    """The words that name a data set whose images say so as soon as one is read."""
+    for name in ("images", "masks"):
+        Path("broken", name).mkdir(parents=True)
+        Path("broken", name, "0.png").write_bytes(b"no picture")
+    return ["dataset=folder", "dataset.root=broken"]
 
 
 def colour(labels, *channels):
@@ -218,34 +230,29 @@ def test_all_problems_are_listed_not_the_first_alone(refused, write_images, caps
     "transform",
     ["{name: HorizontalFlp}", "{name: HorizontalFlip, prob: 0.5}", "{_target_: albumentations.Flipp}"],
 )
-def test_a_misspelt_transform_is_said_before_any_image_is_read(refused, monkeypatch, transform):
+def test_a_misspelt_transform_is_said_before_any_image_is_read(refused, unreadable, transform):
     """albumentations itself only warns of an argument it does not know, and goes on without it."""
-
-    def read(self, *args, **kwargs):
-        raise AssertionError("an image was read")
-
-    monkeypatch.setattr("unet_train.data.layouts.demo.DemoSource._draw", read)
     folder = Path("my_yaml/augmentation")
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(
         f"crop_size: 32\nforeground_share: 0.5\nbalance: false\ntransforms:\n  - {transform}\n"
     )
-    line = refused("train", "augmentation=mine", "--config-dir", "my_yaml")
+    line = refused("train", *unreadable, "augmentation=mine", "--config-dir", "my_yaml")
     assert "augmentation.transforms[0]" in line
+    assert "broken" in refused("train", *unreadable)
 
 
 @pytest.mark.parametrize("encoder", [["resnet", "encoder.depth=18"], ["efficientnet"]])
-def test_imagenet_weights_without_network(refused, monkeypatch, tmp_path, encoder):
+def test_imagenet_weights_without_network(refused, unreadable, monkeypatch, tmp_path, encoder):
     """At once, with everything that is needed to get the file by hand; never random weights instead."""
 
     def offline(*args, **kwargs):
         raise OSError("no network")
 
-    monkeypatch.setattr("socket.getaddrinfo", offline)
-    monkeypatch.setattr("socket.create_connection", offline)
-    monkeypatch.setattr("unet_train.data.layouts.demo.DemoSource._draw", offline)
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setattr(socket, "create_connection", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    line = refused("train", f"encoder={encoder[0]}", *encoder[1:], "weights=imagenet")
+    line = refused("train", *unreadable, f"encoder={encoder[0]}", *encoder[1:], "weights=imagenet")
     assert "https://download.pytorch.org/models/" in line
     assert str(tmp_path / "cache") in line
     assert "weights.path=FILE" in line

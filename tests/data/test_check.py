@@ -41,16 +41,16 @@ def test_a_sound_set(root):
 
 
 def test_every_fault_is_listed_with_its_file(root):
+    write_image(root / "images/lonely.png", np.zeros((10, 12), np.uint8))
+    source = FolderSource(root)
+    assert (source.classes, source.channels) == (("background", "foreground"), 1)  # before it is damaged
     (root / "images/0.png").write_bytes(b"")
     (root / "images/1.png").write_bytes((root / "images/1.png").read_bytes()[:-30])
     write_labels(root / "masks/2.png", np.zeros((3, 3), np.uint8))
     write_image(root / "images/3.png", RNG.integers(0, 255, (10, 12, 3), dtype=np.uint8))
-    write_image(root / "images/lonely.png", np.zeros((10, 12), np.uint8))
-    source = FolderSource(root)
     bad = np.zeros((10, 12), np.uint8)
     bad[0, 0] = 77
-    write_labels(root / "masks/4.png", bad)  # after the source has discovered 0 and 255
-    source._channels = 1
+    write_labels(root / "masks/4.png", bad)
     for workers in (1, 3):
         report = check_source(source, source.records(), workers=workers)
         found = {problem.file.removeprefix(f"{root}/"): problem.what for problem in report.problems}

@@ -76,18 +76,26 @@ def test_memory_is_that_of_the_region_not_of_the_image(tmp_path, options):
     assert large < 1.2 * small, "sixteen times the pixels"
 
 
-def test_the_cache_is_bounded_and_spares_decoding(tmp_path, monkeypatch):
-    tifffile.imwrite(tmp_path / "a.tif", GREY, tile=(16, 16), compression="zlib")
-    with TifRegions(tmp_path / "a.tif", cache_bytes=10 * 256) as regions:
-        regions.read(0, 75, 0, 110)
-        assert regions._cached <= 10 * 256
-        assert len(regions._cache) == 10
-        before = list(regions._cache)
-        regions.read(70, 75, 90, 100)
-        assert set(regions._cache) == set(before), "the last tiles were still there"
+def test_the_cache_is_bounded_and_spares_decoding(tmp_path):
+    """Once the file is wiped out, only what was kept can still be read: the last ten of 35 tiles."""
+    path, noise = tmp_path / "a.tif", RNG.integers(0, 256, (5 * 64, 7 * 64), dtype=np.uint8)
+    tifffile.imwrite(path, noise, tile=(64, 64), compression="zlib")
+    kept = []
+    with TifRegions(path, cache_bytes=10 * 64 * 64) as regions:
+        regions.read(0, 5 * 64, 0, 7 * 64)
+        path.write_bytes(bytes(path.stat().st_size))
+        for number in range(35):
+            top, left = (64 * part for part in divmod(number, 7))
+            try:
+                tile = regions.read(top, top + 64, left, left + 64)
+            except UserError:
+                continue
+            np.testing.assert_array_equal(tile[..., 0], noise[top : top + 64, left : left + 64])
+            kept.append(number)
+    assert kept == list(range(25, 35))
 
 
-def test_what_cannot_be_read_by_parts_is_said_in_one_line(tmp_path, monkeypatch):
+def test_what_cannot_be_read_by_parts_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         TifRegions(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("not a tif")
@@ -101,10 +109,15 @@ def test_what_cannot_be_read_by_parts_is_said_in_one_line(tmp_path, monkeypatch)
     (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"cut\.tif"), TifRegions(tmp_path / "cut.tif") as regions:
         regions.read(0, 75, 0, 110)
-    monkeypatch.setattr("unet_train.data.large_tif.LARGEST_SEGMENT", 1000)
-    tifffile.imwrite(tmp_path / "one.tif", GREY, compression="zlib", rowsperstrip=75)
-    with pytest.raises(UserError, match="save it as a tiled tif"):
-        TifRegions(tmp_path / "one.tif")
+    for rows, refused in ((1 << 13, False), ((1 << 13) + 1, True)):
+        tifffile.imwrite(tmp_path / "one.tif", GREY, compression="zlib", rowsperstrip=75, metadata=None)
+        with tifffile.TiffFile(tmp_path / "one.tif", mode="r+b") as file:
+            for tag, value in (("ImageWidth", 1 << 15), ("ImageLength", rows), ("RowsPerStrip", rows)):
+                file.pages[0].tags[tag].overwrite(value)
+        with pytest.raises(UserError, match=r"one\.tif") as caught:
+            TifRegions(tmp_path / "one.tif")
+        # One strip of 256 MiB is decoded (and found to end too early), a larger one is not tried.
+        assert ("tiled tif" in str(caught.value)) == refused
 
 
 def test_label_tiles_make_a_readable_tif_or_none(tmp_path):

@@ -288,24 +288,31 @@ def test_balance_hands_the_turn_of_an_empty_image_over():
     assert 20 < full[1] < 40
 
 
-def test_cache_is_bounded_and_changes_nothing():
+def test_cache_is_bounded_and_spares_reading():
+    """Each epoch shows each of four images once, so that whoever keeps k of them reads at least 4 − k."""
     reads = Counter()
 
     class Counting(OnePicture):
         def read_image(self, record):
             reads[record.key] += 1
-            return self.picture
+            return np.random.default_rng(record.order).integers(0, 256, (20, 20, 1), dtype=np.uint8)
 
     source = Counting(np.ones((20, 20)), n=4)
     bytes_each = 20 * 20 * 2
-    for room, expected in [(4 * bytes_each, 1), (3 * bytes_each, 2), (0, 3)]:
-        reads.clear()
-        data = set_of(source, crop_size=8, cache_bytes=room)
-        samples = [data[epoch, index] for epoch in range(3) for index in range(4)]
-        assert min(reads.values()) == 1 if expected == 1 else max(reads.values()) >= expected
-        assert sum(read.nbytes for read in data._cache.values()) == data._cached <= room
-        assert len(samples) == 12
-    assert all(count == 3 for count in reads.values())
+    found, per_epoch = [], {}
+    for kept in range(5):
+        data = set_of(source, crop_size=8, cache_bytes=kept * bytes_each)
+        per_epoch[kept] = []
+        for epoch in range(6):
+            reads.clear()
+            found.append([data[epoch, index].image.tobytes() for index in range(4)])
+            per_epoch[kept].append(reads.total())
+        assert per_epoch[kept][0] == 4
+        assert min(per_epoch[kept][1:]) >= 4 - kept
+        assert found[-6:] == found[:6], "the samples are those without a cache"
+    assert set(per_epoch[0]) == {4}
+    assert per_epoch[4] == [4, 0, 0, 0, 0, 0]
+    assert sum(per_epoch[3]) < sum(per_epoch[0])
 
 
 def test_collate_makes_channels_last_batches_and_mixes_depths():

@@ -13,6 +13,7 @@ import pytest
 from unet_train.config.build import build_source
 from unet_train.config.compose import compose_command
 from unet_train.data.records import IGNORE
+from unet_train.inference import objects
 
 MEMBRANES = ["dataset=folder", "dataset.classes=[interior,membrane]", "dataset.values={255:0,0:1}"]
 
@@ -74,7 +75,7 @@ def test_the_check_finds_no_problem(real_data, run_command, capsys, folder):
 @pytest.mark.parametrize("folder", TRAINED)
 def test_trains_a_few_steps_and_evaluates(real_data, run_command, short, monkeypatch, folder):
     # The fifty rules for objects take longer than everything else, and have tests of their own.
-    monkeypatch.setattr("unet_train.inference.objects.STAGES", ({"threshold": (0.4, 0.5)},))
+    monkeypatch.setattr(objects, "STAGES", ({"threshold": (0.4, 0.5)},))
     words, split = TRAINED[folder]
     Path("split.json").write_text(json.dumps(split))
     where = [f"dataset.root={real_data / folder}", "split.file=split.json", "hydra.run.dir=run"]

@@ -1,16 +1,20 @@
 """Runs decide whether their images have an up, say so in one line, and keep to it."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import yaml
 
+from unet_train.config.compose import compose_command
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
-from unet_train.runs.training import orientation_of
+from unet_train.runs import training
+from unet_train.runs.training import orientation_of, turned_by_data
 
 SIZE = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=[16,32]", "trainer.workers=0"]
 LENGTH = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.pictures=0"]
@@ -24,8 +28,6 @@ def built(monkeypatch):
     def keep(*args, run=None, **kwargs):
         found.append([type(transform).__name__ for transform in kwargs["augmentation"].transforms])
         return run(*args, **kwargs)
-
-    from unet_train.runs import training
 
     original = training.TrainingSet
     monkeypatch.setattr(training, "TrainingSet", lambda *args, **kwargs: keep(*args, run=original, **kwargs))
@@ -48,7 +50,9 @@ def write_scenes(root: Path, low: float = 0.5) -> Path:
 
 
 def oriented(folder: Path) -> list[str]:
-    return [line for line in (folder / "train.log").read_text().splitlines() if "orientation" in line]
+    """The lines that tell a decision."""
+    lines = (folder / "train.log").read_text().splitlines()
+    return [line for line in lines if re.search(r"orientation (any|upright): ", line)]
 
 
 @pytest.mark.parametrize("asked", ["any", "upright", "auto"])
@@ -64,21 +68,24 @@ def test_each_value_on_the_demo(tmp_path, run_command, built, asked):
     assert len(said) == (asked == "auto")
 
 
-def test_a_folder_with_an_up_is_told_and_a_resume_keeps_to_it(tmp_path, run_command, built, monkeypatch):
+def test_a_folder_with_an_up_is_told_and_a_resume_keeps_to_it(tmp_path, run_command, built):
     run, root = tmp_path / "run", write_scenes(tmp_path / "data")
     data = ["dataset=folder", f"dataset.root={root}", "augmentation=light"]
     assert run_command("train", *data, *SIZE, *LENGTH, f"hydra.run.dir={run}") == 0
     (line,) = oriented(run)
-    assert "orientation upright: where 'foreground' lies tells whether an image is upside down (" in line
-    assert "augmentation.orientation=any" in line
+    assert re.search(r"orientation upright: .*foreground.* upside down .*augmentation\.orientation=any", line)
     assert "VerticalFlip" not in built[-1]
 
-    def decide_again(*args):
-        raise AssertionError("a resumed run decided again")
-
-    monkeypatch.setattr("unet_train.runs.training.decide", decide_again)
     assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
     assert built[-1] == built[0]
+    assert len(oriented(run)) == 1
+    # It goes by what config.yaml keeps, not by the masks, which would say the same again.
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["augmentation"]["orientation"] == "upright"
+    config["augmentation"]["orientation"] = "any"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run_command("train", f"resume={run}", "trainer.epochs=3") == 0
+    assert "VerticalFlip" in built[-1]
     assert len(oriented(run)) == 1
 
 
@@ -94,12 +101,6 @@ def test_an_older_run_folder_flips_as_it_did(tmp_path, run_command, built):
     assert "VerticalFlip" in built[1]
 
 
-def test_without_a_transform_that_turns_no_mask_is_read(tmp_path, run_command, monkeypatch):
-    monkeypatch.setattr("unet_train.runs.training.orientation_of", None)
-    words = ["experiment=smoke", "trainer.epochs=1", "augmentation=none", "augmentation.crop_size=32"]
-    assert run_command("train", *words, f"hydra.run.dir={tmp_path / 'run'}") == 0
-
-
 class Scenes:
     """A source of one's own that counts how often each mask is read."""
 
@@ -111,6 +112,19 @@ class Scenes:
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         self.read.append(record.key)
         return Truth(np.eye(8, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("group", ["none", "light"])
+def test_masks_are_read_for_transforms_that_turn_and_for_no_others(group):
+    scenes = Scenes()
+    scenes.orientation = "auto"
+    records = [Record(str(number), "", group=str(number)) for number in range(30)]
+    data = SimpleNamespace(source=scenes, split=SimpleNamespace(train=records))
+    composed = compose_command("train", [f"augmentation={group}"])
+    pipeline, said = turned_by_data(composed, composed.config, data)
+    assert len(scenes.read) == (30 if group == "light" else 0)
+    assert len(said) == (group == "light")
+    assert bool(pipeline.transforms) == (group == "light")
 
 
 def test_what_a_source_says_counts_and_silence_means_upright():

@@ -28,8 +28,10 @@ LOGGER = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
 _ATTEMPTS = 4
-_PAUSE_S = 1.0  # before another attempt; doubled each time
 _TIMEOUT_S = 60.0
+
+PAUSE_S = 1.0
+"""Before another attempt; doubled each time."""
 
 _TERMS = (
     "Cell Tracking Challenge data: free for research and for testing algorithms, with citation "
@@ -186,7 +188,7 @@ def _download(archive: Archive, file: Path, progress: bool) -> None:
     resumed = part.exists()
     if resumed:
         LOGGER.info("going on with %s at %.1f MB", part, part.stat().st_size / 1e6)
-    pause = _PAUSE_S
+    pause = PAUSE_S
     for attempt in range(_ATTEMPTS):
         try:
             _download_once(archive.url, part, progress)

@@ -17,8 +17,10 @@ BRAIN_MRI_URL = (
     "https://github.com/mateuszbuda/brain-segmentation-pytorch/releases/download/v1.0/unet-e012d006.pt"
 )
 
+PUBLISHED_SHA256 = "e012d006"
+"""What the sha256 of the published file begins with."""
 
-NOT_PUBLISHED = "this is not the published file: its sha256 does not begin with e012d006"
+NOT_PUBLISHED = f"this is not the published file: its sha256 does not begin with {PUBLISHED_SHA256}"
 
 
 def brain_mri_spec(in_channels: int = 3, init_features: int = 32) -> ModelSpec:
@@ -81,7 +83,7 @@ def load_brain_mri(model: nn.Module, path: str | Path | None = None, *, progress
         for theirs, ours in names.items():
             target[ours].copy_(tensors[theirs])
             report.loaded.append(ours)
-    if not _sha256(file).startswith("e012d006"):
+    if not _sha256(file).startswith(PUBLISHED_SHA256):
         report.notes.append(NOT_PUBLISHED)
     return report
 
