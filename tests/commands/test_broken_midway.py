@@ -26,8 +26,10 @@ def test_an_image_that_breaks_after_the_check(
                 path.write_bytes(content[: len(content) // 2])
 
     monkeypatch.setattr(History, "add", add_and_break)
-    # Two of the five training images are read in the first epoch, others in the second.
+    # Two of the five training images are read in the first epoch, others in the second; a loss that weighs classes
+    # by their pixels would read them all before.
     words = ["dataset=folder", f"dataset.root={root}", f"trainer.workers={workers}", "trainer.epochs=2"]
+    words += ["loss=cross_entropy_dice", "trainer.val_every=1"]
     assert run_command("train", *short, *words, "hydra.run.dir=run") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error

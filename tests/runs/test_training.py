@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import signal
 import subprocess
@@ -17,11 +16,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.ndimage import distance_transform_edt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
+from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
+from unet_train.models.spec import ModelSpec, build_model
 from unet_train.runs.training import pixels_seen
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
 
@@ -61,9 +65,15 @@ def test_best_holds_what_inference_needs_and_last_what_resume_needs(tiny_run):
     assert {"format", "model", "data", "state_dict", "config", "split", "metrics", "versions"} <= best.keys()
     assert "optimizer" not in best
     assert {"optimizer", "ema", "rng", "state", "scaler", "image_hashes"} <= last.keys()
-    # best.pt holds the averaged weights, which are the ones that were validated.
-    if last["state"]["best_epoch"] == 2:
-        same_tensors(best["state_dict"], last["ema"]["average"])
+
+
+def test_best_holds_the_averaged_weights_which_are_the_ones_that_were_validated(tmp_path, run_command):
+    """Of a run of one epoch, which is its best."""
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    best, last = (load(tmp_path / "run" / name) for name in ("best.pt", "last.pt"))
+    assert (best["epoch"], last["state"]["best_epoch"]) == (1, 1)
+    same_tensors(best["state_dict"], last["ema"]["average"])
+    assert not torch.equal(best["state_dict"]["head.weight"], last["state_dict"]["head.weight"])
 
 
 def test_tensorboard_and_metrics_csv_tell_the_same(tiny_run):
@@ -71,11 +81,13 @@ def test_tensorboard_and_metrics_csv_tell_the_same(tiny_run):
     events.Reload()
     table = rows(tiny_run)
     names = [name for name in table[0] if name not in ("epoch", "step")]
+    assert set(events.Tags()["scalars"]) == {name for name in names if any(row[name] for row in table)}
     assert {"val/iou/cell", "val/iou/background", "val/iou/mean", "val/dice/cell", "val/loss"} <= set(names)
     assert {"train/loss", "train/lr", "train/images_per_second"} <= set(names)
     for name in names:
         written = [(int(row["step"]), float(row[name])) for row in table if row[name]]
-        read = [(event.step, event.value) for event in events.Scalars(name)] if written else []
+        scalars = events.Scalars(name) if name in events.Tags()["scalars"] else []
+        read = [(event.step, event.value) for event in scalars]
         assert [step for step, _ in written] == [step for step, _ in read], name
         np.testing.assert_allclose([v for _, v in written], [v for _, v in read], rtol=1e-6)
     assert len(table) == 2
@@ -342,9 +354,10 @@ def test_one_batch_can_be_learnt_by_heart(tmp_path, run_command):
     assert metrics["iou/cell"] > 0.9
 
 
+# The loss is one that a divided batch leaves as it is, which the default's Dice over the batch is not.
 FREE_OF_NORMS = [
-    "trainer.precision=32",
-    *("experiment=smoke", "model.norm=none", "trainer.ema_decay=null", "optimizer=sgd", "optimizer.lr=0.05"),
+    *("experiment=smoke", "trainer.precision=32", "loss=cross_entropy_dice", "trainer.ema_decay=null"),
+    *("model.norm=none", "optimizer=sgd", "optimizer.lr=0.05"),
     *("optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant", "trainer.epochs=1"),
     *("trainer.samples_per_epoch=16", "trainer.clip_grad_norm=1.0", "augmentation.crop_size=16"),
 ]
@@ -378,9 +391,9 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6)
     one_row, two_row = timeless(rows(one))[0], timeless(rows(two))[0]
     assert one_row.keys() == two_row.keys()
+    assert {"train/loss", "val/loss", "val/iou/mean"} <= one_row.keys()
     for name, value in one_row.items():
-        if value:
-            assert math.isclose(float(value), float(two_row[name]), rel_tol=1e-4, abs_tol=1e-5), name
+        assert float(two_row[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
 
 
 def test_two_processes_say_a_bad_file_once_and_exit_with_2(tmp_path):
@@ -416,12 +429,14 @@ def test_a_line_of_another_process_is_said_only_where_the_first_has_not(codes, f
 def test_two_processes_stopped_through_their_parent_can_be_resumed(tmp_path):
     run = tmp_path / "run"
     words = [*TINY, "trainer.epochs=500", "trainer.devices=2", "trainer.accelerator=cpu"]
+    program = [sys.executable, "-m", "unet_train.commands.train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "unet_train.commands.train", *words, f"hydra.run.dir={run}"],
+        [*program, *words, f"hydra.run.dir={run}"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=environment,
     )
     for _ in range(1200):
         if (run / "last.pt").is_file() or process.poll() is not None:
@@ -431,7 +446,15 @@ def test_two_processes_stopped_through_their_parent_can_be_resumed(tmp_path):
     _, error = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, error
     assert "Traceback" not in error
-    assert 0 < load(run / "last.pt")["state"]["epoch"] < 500
+    stopped = load(run / "last.pt")["state"]
+    assert 0 < stopped["epoch"] < 500
+    again = [*program, f"resume={run}", f"trainer.epochs={stopped['epoch'] + 2}"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    resumed = load(run / "last.pt")["state"]
+    assert resumed["epoch"] == stopped["epoch"] + 2
+    assert resumed["update"] == resumed["epoch"], "twice four crops are one update"
+    assert [int(row["epoch"]) for row in rows(run)] == list(range(1, resumed["epoch"] + 1))
 
 
 @pytest.mark.parametrize(
@@ -468,36 +491,158 @@ def test_early_stopping_ends_the_run_and_says_so(tmp_path, run_command, capsys):
     assert "finished already" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["poly", "cosine", "plateau", "constant"])
-def test_every_scheduler_trains(tmp_path, run_command, kind):
-    folder = tmp_path / "run"
-    assert (
-        run_command(
-            "train", *TINY, f"scheduler={kind}", "scheduler.warmup_steps=1", f"hydra.run.dir={folder}"
-        )
-        == 0
-    )
-    rates = [float(row["train/lr"]) for row in rows(folder)]
-    assert all(0 <= rate <= 1e-3 for rate in rates)
+def choices(group: str) -> list[str]:
+    """Every choice of a config group, so that the tables below cannot leave a new one out."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "dice", "focal", "border_weighted"])
-@pytest.mark.parametrize("optimizer", ["sgd"])
-def test_every_loss_trains(tmp_path, run_command, loss, optimizer):
-    folder = tmp_path / "run"
-    words = [f"loss={loss}", f"optimizer={optimizer}", "trainer.epochs=1"]
-    assert run_command("train", *TINY, *words, f"hydra.run.dir={folder}") == 0
+# Words → the factors of four updates by hand: one of warm-up, then t = 0, 1/3, 2/3 of the way.
+FACTORS = {
+    "constant": ([], [1 / 2, 1, 1, 1]),
+    "poly": (["scheduler.power=2"], [1 / 2, 1, 4 / 9, 1 / 9]),
+    "cosine": (["scheduler.final_factor=0.1"], [1 / 2, 1, 0.1 + 0.9 * 3 / 4, 0.1 + 0.9 / 4]),
+    # Such small steps change no pixel's class, so that no score after the first is better.
+    "plateau": (["scheduler.patience=0", "scheduler.factor=0.25"], [1 / 2, 1, 1 / 4, 1 / 16]),
+}
+
+
+@pytest.mark.parametrize("kind", choices("scheduler"))
+def test_every_scheduler_sets_the_rates_of_its_formula(tmp_path, run_command, kind):
+    words, factors = FACTORS[kind]
+    words = [f"scheduler={kind}", "scheduler.warmup_steps=1", *words, "optimizer.lr=1e-12"]
+    words += ["trainer.epochs=4", "trainer.samples_per_epoch=4", "trainer.batch_size=4"]
+    words += ["trainer.val_every=1", "trainer.ema_decay=null", "model.norm=none"]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / 'run'}") == 0
+    rates = [float(row["train/lr"]) for row in rows(tmp_path / "run")]
+    assert rates == pytest.approx([1e-12 * factor for factor in factors], rel=1e-6, abs=0)
+    used = [group["lr"] for group in load(tmp_path / "run" / "last.pt")["optimizer"]["param_groups"]]
+    assert used == pytest.approx([rates[-1]] * len(used), rel=1e-6, abs=0)
+
+
+def picked(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """N×H×W probabilities of the true class."""
+    return logits.softmax(1).gather(1, target[:, None])[:, 0]
+
+
+def cross_entropy_by_hand(logits, target, weights=None):
+    weights = torch.ones(target.shape) if weights is None else weights
+    return -(weights * picked(logits, target).log()).sum() / weights.sum()
+
+
+def dice_by_hand(logits, target, over=(1, 2)):
+    cell, truth = logits.softmax(1)[:, 1], (target == 1).float()
+    return (1 - (2 * (cell * truth).sum(over) + 1) / (cell.sum(over) + truth.sum(over) + 1)).mean()
+
+
+def focal_by_hand(logits, target):
+    p = picked(logits, target)
+    return -((1 - p) ** 2 * p.log()).mean()
+
+
+def border_weights_by_hand(instances: np.ndarray) -> torch.Tensor:
+    """½ over the class's share, and 10·exp(−(d1 + d2)²/(2·5²)) between cells; d: to the two nearest cells."""
+    labels = np.unique(instances[instances > 0])
+    if len(labels) == 0:
+        return torch.ones(instances.shape)
+    share = (instances > 0).mean()
+    distances = np.sort([distance_transform_edt(instances != label) for label in labels], axis=0)
+    between = 10 * np.exp(-((distances[0] + distances[1]) ** 2) / 50)
+    weights = np.where(instances > 0, 0.5 / share, 0.5 / (1 - share) + between)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def rarity_by_hand(target: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
+    """N×H×W: √(median share / own share) of each pixel's class, by all training pixels; of two the mean is it."""
+    share = torch.stack([(train == label).float().mean() for label in (0, 1)])
+    return (share.mean() / share).sqrt()[target]
+
+
+# Loss by hand from logits, target, instances and the targets of the training part.
+LOSSES = {
+    "border_weighted": lambda z, y, cells, _: cross_entropy_by_hand(
+        z, y, torch.stack([border_weights_by_hand(one) for one in cells])
+    ),
+    "cross_entropy": lambda z, y, *_: cross_entropy_by_hand(z, y),
+    "cross_entropy_batch_dice": lambda z, y, _, train: (
+        cross_entropy_by_hand(z, y, rarity_by_hand(y, train)) + dice_by_hand(z, y, (0, 1, 2))
+    ),
+    "cross_entropy_dice": lambda z, y, *_: cross_entropy_by_hand(z, y) + dice_by_hand(z, y),
+    "dice": lambda z, y, *_: dice_by_hand(z, y),
+    "focal": lambda z, y, *_: focal_by_hand(z, y),
+}
+
+
+@pytest.mark.parametrize("name", choices("loss"))
+def test_every_loss_is_logged_and_followed_as_its_formula_says(tmp_path, run_command, name):
+    """One step of plain gradient descent on four whole images, from weights that the test has drawn."""
+    torch.manual_seed(0)
+    encoder = {"kind": "unet", "init_features": 4, "depth": 2}
+    normalisation = {"mode": "image", "mean": None, "std": None}
+    spec = ModelSpec(encoder, 1, ["background", "cell"], norm="none", normalisation=normalisation)
+    model = build_model(spec)
+    torch.save(model.state_dict(), tmp_path / "start.pt")
+
+    words = [f"loss={name}", "weights=file", f"weights.path={tmp_path / 'start.pt'}", "model.norm=none"]
+    words += ["augmentation=none", "augmentation.crop_size=null", "dataset.images=7"]
+    words += [
+        "trainer.samples_per_epoch=4",
+        "trainer.batch_size=4",
+        "trainer.epochs=1",
+        "trainer.precision=32",
+    ]
+    words += ["trainer.ema_decay=null", "trainer.clip_grad_norm=null", "scheduler=constant", "optimizer=sgd"]
+    words += [
+        "optimizer.lr=0.5",
+        "optimizer.momentum=0",
+        "optimizer.nesterov=false",
+        "optimizer.weight_decay=0",
+    ]
+    assert run_command("train", *TINY, *words, f"hydra.run.dir={tmp_path / 'run'}") == 0
+    (row,) = rows(tmp_path / "run")
+
+    source = DemoSource(images=7, test_images=1, size=64)
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert (len(split["train"]), len(split["val"])) == (4, 1)
+
+    def read(part: str) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        records = [record for record in source.records() if record.key in split[part]]
+        images = np.stack([source.read_image(record) for record in records]).transpose(0, 3, 1, 2) / 255
+        truths = [source.read_truth(record) for record in records]
+        classes = torch.from_numpy(np.stack([truth.classes for truth in truths])).long()
+        return torch.from_numpy(images).float(), classes, np.stack([truth.instances for truth in truths])
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        return model(images, images.mean((2, 3)), images.std((2, 3), correction=0))
+
+    images, target, instances = read("train")
+    loss = LOSSES[name](logits(images), target, instances, target)
+    assert float(row["train/loss"]) == pytest.approx(loss.item(), rel=1e-5)
+    loss.backward()
+    after = load(tmp_path / "run" / "last.pt")["state_dict"]
+    for key, weight in model.named_parameters():
+        assert weight.grad.abs().max() > 0, key
+        torch.testing.assert_close(after[key], weight.detach() - 0.5 * weight.grad, rtol=1e-5, atol=1e-6)
+
+    # Validated on the whole image, where every pixel counts alike: the border weights belong to training.
+    model.load_state_dict(after)
+    train, (images, target, instances) = target, read("val")
+    with torch.no_grad():
+        loss = LOSSES[name](logits(images), target, np.zeros_like(instances), train)
+    assert float(row["val/loss"]) == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_a_run_without_validation_keeps_its_newest_weights(tmp_path, run_command):
     folder = tmp_path / "run"
     assert run_command("train", *TINY, "split.val_fraction=0", f"hydra.run.dir={folder}") == 0
-    assert load(folder / "best.pt")["epoch"] == 2
+    best, last = (load(folder / name) for name in ("best.pt", "last.pt"))
+    assert best["epoch"] == 2
+    same_tensors(best["state_dict"], last["ema"]["average"])
 
 
 def test_the_sigmoid_head_trains_and_evaluates(tmp_path, run_command):
     folder = tmp_path / "run"
     assert run_command("train", *TINY, "model.head=sigmoid", f"hydra.run.dir={folder}") == 0
+    assert load(folder / "best.pt")["state_dict"]["head.weight"].shape[0] == 1
     assert run_command("eval", f"ckpt={folder}") == 0
     assert "iou/background" in json.loads((folder / "eval" / "demo-test" / "metrics.json").read_text())
 
