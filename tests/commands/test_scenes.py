@@ -158,3 +158,32 @@ def test_a_resume_keeps_what_counts(words, street, run_command, own_folder):
     rows = table(Path("run"))
     assert len(rows) == 3
     assert rows[-1]["val/iou/mean"] == pytest.approx(np.mean([rows[-1][f"val/iou/{name}"] for name in NAMES]))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["dataset.background=raod"], ["dataset.background=raod", "road"]),
+        (["dataset.background=7"], ["dataset.background=7", "0, 1, 2"]),
+        (["dataset.background=none", "model.head=sigmoid"], ["model.head=sigmoid", "dataset.background=none"]),
+        (["dataset.background=none", "dataset.instances=true"], ["dataset.instances=true"]),
+        (["dataset.background=none", "dataset.target=foreground"], ["dataset.target=foreground"]),
+        (["dataset.target=foreground"], ["dataset.target=foreground", "dataset.background"]),
+        (["dataset.classes=[sky,road]"], ["masks", "0, 1, 2", "dataset.classes"]),
+        (["dataset.classes=[sky,void,car]"], ["dataset.classes", "void", "dataset.ignore_value=1"]),
+        (["loss.class_weights=[1,2]"], ["loss.class_weights", "2 numbers", "3 classes"]),
+        (["loss.class_weights=atuo"], ["loss.class_weights=atuo", "auto", "sqrt"]),
+        (["loss.class_weights=[1,-1,1]"], ["loss.class_weights"]),
+        (["loss.class_weights=[0,0,0]"], ["loss.class_weights"]),
+        (["loss=dice", "loss.class_weights=auto"], ["loss.class_weights", "cross_entropy"]),
+        (["optimizer.encoder_lr_factor=0"], ["optimizer.encoder_lr_factor=0"]),
+        (["optimizer.encoder_lr_factor=-1"], ["optimizer.encoder_lr_factor=-1"]),
+    ],
+)
+def test_what_does_not_go_with_the_classes_is_one_line(words, run_command, capsys, own_folder, change, says):
+    assert run_command("train", *words, *change, "hydra.run.dir=run") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for part in says:
+        assert part in error
+    assert not Path("run").exists()
