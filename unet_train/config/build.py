@@ -308,7 +308,7 @@ def build_loss(
 ) -> Loss:
     """The loss a `loss` section describes, for a model of so many classes.
 
-    `class_weights` are those that ``auto`` stands for.
+    `class_weights` are those that ``auto`` or ``sqrt`` stand for.
     """
     from unet_train.training import losses
 
@@ -318,7 +318,7 @@ def build_loss(
     return losses.build_loss(
         loss.terms,
         classes,
-        class_weights=class_weights or loss.class_weights,
+        class_weights=class_weights if isinstance(loss.class_weights, str) else loss.class_weights,
         needs_weight=loss.border_weights is not None,
         background=background,
     )

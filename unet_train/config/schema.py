@@ -75,11 +75,6 @@ class Model:
     norm: str = key(
         "normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none")
     )
-    head_bias: str = key(
-        "the head's first bias: zero, or the log of the classes' shares of the training pixels",
-        choices=("zero", "shares"),
-        before="zero",
-    )
     input_skip: int = key(
         "channels of a skip at full resolution, for encoders that begin at half of it; 0: none",
         at_least=0,

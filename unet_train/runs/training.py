@@ -35,7 +35,7 @@ from unet_train.data.augmentation import Augmentation, build_augmentation, uprig
 from unet_train.data.check import check_source, format_problems, missing_classes
 from unet_train.data.normalisation import Normaliser
 from unet_train.data.orientation import decide, look, sample
-from unet_train.data.records import Record, Source, Truth, has_background
+from unet_train.data.records import Record, Source, Truth
 from unet_train.data.resampling import working_size
 from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
@@ -94,6 +94,8 @@ class Data:
     """Of the images as they are augmented."""
     shapes: dict[str, tuple[int, int]]
     """Key of a record → height and width of its image."""
+    warnings: list[str]
+    """What the check of the files found that stops nothing."""
 
 
 def train_run(composed: Composed) -> float:
@@ -166,9 +168,12 @@ def _train(composed: Composed, config: TrainConfig, device: torch.device, me: Wo
     cost = validation_cost(*pixels_seen(data, training))
     settings = loop_settings(config, device, cost)
     total = epoch_lengths(len(training), settings, me)[1] * config.trainer.epochs
-    if resumed is None and config.model.head_bias == "shares":
-        set_head_bias(model, training.class_pixels(len(outputs)).sum(0))
-    parts = build_parts(config, model, outputs, training, device, precision, me, total)
+    weights = class_weights(config, training, len(outputs))
+    if weights is not None:
+        said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(outputs, weights, strict=True))
+        notes.append(f"class weights ({config.loss.class_weights}): {said}")
+    background = data.description.has_background
+    parts = build_parts(config, model, outputs, background, weights, device, precision, me, total)
     predictor = Predictor(
         model=model,
         data=data.description,
@@ -263,8 +268,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
         )
     parts = {"train": split.train, "val": split.val, "test": split.test}
     keys = {part: [record.key for record in found] for part, found in parts.items()}
-    for warning in [*report.warnings, *missing_classes(report, source.classes, keys)] if me.main else []:
-        LOGGER.info(f"warning: {warning}")
+    warnings = [*report.warnings, *missing_classes(report, source.classes, keys)]
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (
@@ -273,7 +277,7 @@ def prepare_data(config: TrainConfig, resumed: dict[str, Any] | None, me: World)
     )
     rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
     dtypes = ("float32",) if rescaled else tuple(report.facts["dtype"])
-    return Data(source, split, description, hashes, truth_hashes, dtypes, report.shapes)
+    return Data(source, split, description, hashes, truth_hashes, dtypes, report.shapes, warnings)
 
 
 def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
@@ -313,9 +317,9 @@ def turned_by_data(composed: Composed, config: TrainConfig, data: Data) -> tuple
         section.orientation, reason = orientation_of(data.source, data.split.train)
         composed.tree["augmentation"]["orientation"] = section.orientation
         other = (
-            "any flips upside down and turns all the same"
+            "any adds vertical flips and quarter turns"
             if section.orientation == "upright"
-            else "upright does neither flip upside down nor turn"
+            else "upright leaves out vertical flips and turns"
         )
         said = [f"orientation {section.orientation}: {reason}; augmentation.orientation={other}"]
     return build_augmentation(
@@ -401,19 +405,20 @@ def start_weights(model: Any, config: TrainConfig) -> list[str]:
     return []
 
 
-def set_head_bias(model: Any, pixels: np.ndarray) -> None:
-    """Let the net begin with the classes' shares of the training pixels (K counts) as its probabilities."""
-    shares = (pixels + 1) / (pixels.sum() + len(pixels))
-    bias = np.log(shares) if model.head_kind == "softmax" else np.log(shares[1:] / shares[:1])
-    with torch.no_grad():
-        model.head.bias.copy_(torch.from_numpy(bias))
+def class_weights(config: TrainConfig, training: TrainingSet, outputs: int) -> list[float] | None:
+    """The class weights that ``loss.class_weights=auto`` and ``sqrt`` stand for; None for any other value."""
+    if isinstance(config.loss, dict) or config.loss.class_weights not in ("auto", "sqrt"):
+        return None
+    weights = median_frequency(training.class_pixels(outputs))
+    return [weight**0.5 for weight in weights] if config.loss.class_weights == "sqrt" else weights
 
 
 def build_parts(
     config: TrainConfig,
     model: Any,
     outputs: tuple[str, ...],
-    training: TrainingSet,
+    background: bool,
+    weights: list[float] | None,
     device: torch.device,
     precision: Precision,
     me: World,
@@ -429,15 +434,6 @@ def build_parts(
         )
     scheduler = asdict(config.scheduler)
     schedule = Schedule(total_updates=total, warmup_updates=scheduler.pop("warmup_steps"), **scheduler)
-    background = has_background(training.source)
-    weights = None
-    if not isinstance(config.loss, dict) and config.loss.class_weights in ("auto", "sqrt"):
-        weights = median_frequency(training.class_pixels(len(outputs)))
-        if config.loss.class_weights == "sqrt":
-            weights = [weight**0.5 for weight in weights]
-        if me.main:
-            said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(outputs, weights, strict=True))
-            LOGGER.info(f"class weights by median frequency: {said}")
     loss = build_loss(config.loss, len(outputs), background=background, class_weights=weights)
     return Parts(
         model=model,
@@ -736,6 +732,8 @@ def _tell(
     split, trainer = data.split, config.trainer
     for note in [*data.source.notes, *split.notes, *notes]:
         LOGGER.info(note)
+    for warning in data.warnings:
+        LOGGER.info(f"warning: {warning}")
     encoder = " ".join(str(v) for v in spec.encoder.values() if v is not None)
     LOGGER.info(
         f"data      {data.description.name}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test "
@@ -756,11 +754,13 @@ def _tell_interval(settings: Settings, cost: float) -> None:
     every = settings.val_every
     if every > 1:
         when = (
-            "after the last epoch alone" if every >= settings.epochs else f"every {every} epochs and the last"
+            "after the last epoch only"
+            if every >= settings.epochs
+            else f"every {every} epochs and after the last"
         )
         LOGGER.info(
-            f"validates {when}: once takes about {cost:.1f} of an epoch's time, a fifth of the run's is the most; "
-            "trainer.val_every=1 for each epoch"
+            f"validating {when}: one validation takes about {cost:.1f} of an epoch's time, and at most a fifth of the "
+            "run is spent on it; trainer.val_every=1 validates after every epoch"
         )
 
 
