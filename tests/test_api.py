@@ -98,8 +98,8 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tmp_path):
     (tmp_path / "bad.pt").write_text("no checkpoint")
     torch.save({"format": 1, "model": {}, "data": {}, "state_dict": {}}, tmp_path / "nothing.pt")
     for arguments, says in (
-        (((tmp_path / "nothing.pt"),), r"nothing\.pt: this model description lacks encoder"),
-        (((tmp_path / "no.pt"),), "no such file"),
+        (((tmp_path / "nothing.pt"),), r"nothing\.pt: .*encoder"),
+        (((tmp_path / "no.pt"),), r"/no\.pt"),
         (((tmp_path / "bad.pt"),), "bad.pt"),
         ((), "name a checkpoint"),
     ):
@@ -132,15 +132,15 @@ def test_the_example_of_the_documentation_runs(run, repository, tmp_path, monkey
 
 def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
     for image, says in (
-        ("cell.png", "unet_train.predict takes files"),
-        (np.zeros((2, 3, 8, 8), np.uint8), r"H×W or H×W×C and not empty; this one is \(2, 3, 8, 8\)"),
+        ("cell.png", r"unet_train\.predict\b"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"H×W or H×W×C.*\(2, 3, 8, 8\)"),
         (np.full((8, 8), np.nan, np.float32), "no numbers"),
         (np.array([["a", "b"]]), "an image holds numbers"),
-        (np.full((8, 8), 180, np.float32), "float32 values from 180 to 180; they must lie in 0 to 1"),
+        (np.full((8, 8), 180, np.float32), "float32 .*180 to 180.* 0 to 1"),
     ):
         with pytest.raises(UserError, match=says):
             unet_train.load(run.folder).predict(image)
-    with pytest.raises(UserError, match=r"unet_train\.predict averages several"):
+    with pytest.raises(UserError, match=r"unet_train\.predict\b"):
         unet_train.load(["a.pt", "b.pt"])
-    with pytest.raises(UserError, match=r"such as tile=512"):
+    with pytest.raises(UserError, match=r"tile=512"):
         unet_train.load("a.pt", tile={"size": 64})

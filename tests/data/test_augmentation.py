@@ -157,9 +157,7 @@ def test_story_a_misspelt_argument_only_warns_in_albumentations():
         warnings.simplefilter("always")
         A.HorizontalFlip(P=0.3)
     assert "not valid" in str(seen[0].message)
-    with pytest.raises(
-        UserError, match=r"augmentation.transforms\[0\] GaussNoise has no argument 'std_rang'.*std_range"
-    ):
+    with pytest.raises(UserError, match=r"augmentation\.transforms\[0\] GaussNoise .*'std_rang'.*std_range"):
         build_augmentation([{"name": "GaussNoise", "std_rang": [0.1, 0.2]}])
 
 
@@ -200,7 +198,7 @@ def test_a_target_of_ones_own(monkeypatch):
     assert (out == 3).all()
     for item, words in {
         ("their_transforms.Rewriting", ""): "makes labels",
-        ("their_transforms.Loud", "bye"): "no argument 'bye', did you mean by",
+        ("their_transforms.Loud", "bye"): "'bye'.* by\\b",
         ("their_transforms.Dreaming", ""): "not an albumentations transform",
         ("their_transforms.Quiet", ""): "cannot be imported",
         ("nowhere.Loud", ""): "cannot be imported",
@@ -215,14 +213,14 @@ def test_a_target_of_ones_own(monkeypatch):
     [
         (
             {"name": "HorizontalFlop"},
-            r"\[0\] HorizontalFlop: there is no such transform, did you mean HorizontalFlip",
+            r"\[0\] HorizontalFlop: .*HorizontalFlip",
         ),
-        ({"name": "HorizontalFlip", "p": 2}, "HorizontalFlip: p: Input should be less than or equal to 1"),
+        ({"name": "HorizontalFlip", "p": 2}, "HorizontalFlip: p: "),
         ({"name": "RandomGamma", "gamma_limit": "x"}, "RandomGamma: gamma_limit"),
-        ({"name": "Affine", "border_mode": "mirror"}, "border_mode=mirror is not one of constant, replicate"),
+        ({"name": "Affine", "border_mode": "mirror"}, "border_mode=mirror .*constant, replicate"),
         (
             {"name": "Affine", "mask_interpolation": "linear"},
-            "mask_interpolation=linear is not one of nearest",
+            "mask_interpolation=linear .*nearest",
         ),
         ({"name": "RandomCrop", "height": 16, "width": 16}, "changes the image .*augmentation.crop_size"),
         ({"name": "RandomCrop", "height": 16, "width": 16, "p": 0.001}, "changes the image"),

@@ -135,7 +135,7 @@ def test_complete_file_beside_it_is_taken(server, tmp_path):
 
 
 def test_wrong_sum(server, tmp_path):
-    with pytest.raises(UserError, match=r"Set\.zip: the download has sha256 .*, not "):
+    with pytest.raises(UserError, match=r"Set\.zip: .*sha256 [0-9a-f]+.*\b[0-9a-f]{64}"):
         fetch_archive(archive(server, b"other"), tmp_path / "root")
     assert list(tmp_path.iterdir()) == []
 
@@ -147,7 +147,7 @@ def test_no_such_file_and_no_server(server, tmp_path):
     assert "\n" not in str(caught.value)
     assert len(server.ranges) == 1
     gone = Archive("http://127.0.0.1:9/Set.zip", "0", "Set", "")
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/Set\.zip: cannot be downloaded \("):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/Set\.zip: "):
         fetch_archive(gone, tmp_path / "root")
 
 
@@ -184,7 +184,7 @@ def test_not_a_zip_or_another_folder(server, tmp_path):
         fetch_archive(archive(server), tmp_path / "root")
     (tmp_path / "Set.zip").unlink()
     server.content = zipped({"Elsewhere/a": b""})
-    with pytest.raises(UserError, match="holds no folder Set"):
+    with pytest.raises(UserError, match=r"Set\.zip.* folder Set\b"):
         fetch_archive(archive(server), tmp_path / "root")
 
 
@@ -200,7 +200,7 @@ def test_destination_in_use(server, tmp_path):
 
 
 def test_names(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"did you mean dic_hela\?"):
+    with pytest.raises(UserError, match=r"dic_hela\?"):
         fetch_challenge("dic_hella", tmp_path)
     with pytest.raises(
         UserError, match=r"kaggle\.com/datasets/mateuszbuda/lgg-mri-segmentation.*dataset\.root"

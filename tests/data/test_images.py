@@ -133,7 +133,7 @@ def test_stacks_are_refused_unless_declared_as_channels(tmp_path):
     np.testing.assert_array_equal(read_image(path, channels=5), np.moveaxis(array, 0, -1))
     assert image_size(path, channels=5) == (21, 34, 5)
     tifffile.imwrite(path, array, imagej=True, metadata={"axes": "ZYX"})
-    with pytest.raises(UserError, match=r"stack with axes 5 \(Z\)"):
+    with pytest.raises(UserError, match=r"stack.* 5 \(Z\)"):
         read_image(path, channels=5)
     with tifffile.TiffWriter(path) as file:
         file.write(GREY)
@@ -154,7 +154,7 @@ def test_channels_declared(tmp_path):
     write_image(tmp_path / "rgb.png", RGB)
     assert read_image(tmp_path / "grey.png", channels=3).shape == (21, 34, 3)
     np.testing.assert_array_equal(read_image(tmp_path / "same.png", channels=1)[:, :, 0], GREY)
-    with pytest.raises(UserError, match=r"rgb\.png: 3 channels where dataset\.channels is 1"):
+    with pytest.raises(UserError, match=r"rgb\.png: .*\b3 channels.*dataset\.channels.* 1\b"):
         read_image(tmp_path / "rgb.png", channels=1)
 
 

@@ -96,7 +96,7 @@ def test_the_cache_is_bounded_and_spares_decoding(tmp_path):
 
 
 def test_what_cannot_be_read_by_parts_is_said_in_one_line(tmp_path):
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=r"none\.tif"):
         TifRegions(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("not a tif")
     with pytest.raises(UserError, match=r"text\.tif"):

@@ -343,10 +343,10 @@ def test_user_mistakes_are_named():
     small, large = (set_of(OnePicture(np.ones((n, n))), crop_size=None)[0, 0] for n in (8, 9))
     with pytest.raises(UserError, match=r"0 is 8×8×1 and 0 9×9×1.*augmentation.crop_size"):
         collate([small, large])
-    with pytest.raises(UserError, match="no record to train on"):
+    with pytest.raises(UserError, match=r"split\.val_fraction.*split\.file"):
         TrainingSet(source, [], target=get_target("classes"), samples_per_epoch=1, seed=0)
     record = Record("x", "x.png", trainable=False)
-    with pytest.raises(UserError, match="x has no label"):
+    with pytest.raises(UserError, match=r"^x .*label"):
         TrainingSet(source, [record], target=get_target("classes"), samples_per_epoch=1, seed=0)
     for key, value in {"foreground_share": 1.5, "samples_per_epoch": 0, "scale": 0, "crop_size": 0}.items():
         with pytest.raises(UserError, match=key):

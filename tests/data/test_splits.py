@@ -1,6 +1,7 @@
 """Splits: apart by group, the same everywhere, blocks with a gap, files and shipped names."""
 
 import json
+import re
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_named_test_groups():
     for name in ("02", "2"):
         split = make_split(frames, test_groups=[name])
         assert groups(split.test) == {"02"}
-    with pytest.raises(UserError, match=r"dataset\.test_groups: no group '03'.*01"):
+    with pytest.raises(UserError, match=r"dataset\.test_groups: .*'03'.*01"):
         make_split(frames, test_groups=["03"])
     with pytest.raises(UserError, match="nothing is left to train on"):
         make_split(frames, test_groups=["01", "02"])
@@ -82,7 +83,7 @@ def test_one_sequence_gives_a_block_with_a_gap():
     gold = [record("01", n, scorable=n in scorable, trainable=n in scorable) for n in range(60)]
     split = make_split(gold, val_fraction=0.25)
     assert [r.order for r in split.train] == [2, 5, 21, 31, 33, 34]
-    assert any("34 records of train" in note for note in split.notes)
+    assert any(re.search(r"\b34\b.* train\b", note) for note in split.notes)
 
 
 def test_nothing_near_a_validation_frame_trains():
@@ -145,7 +146,7 @@ def test_the_layouts_own_parts_win():
     split = make_split([*[record("01", n) for n in range(10)], record("02", 0, part="test")])
     assert [len(split.train), len(split.val), len(split.test)] == [6, 2, 1]  # no part: train
     leak = [*records, record("g0", 99, part="test")]
-    with pytest.raises(UserError, match=r"group 'g0' is in test \(g0/99\) and in train \(g0/0\)"):
+    with pytest.raises(UserError, match=r"'g0' .*test \(g0/99\).*train \(g0/0\)"):
         make_split(leak)
     with pytest.raises(UserError, match=r"split\.folds"):
         make_split(records, folds=2, fold=0)
@@ -164,7 +165,7 @@ def test_split_file(tmp_path):
     split = make_split(PATIENTS, file=file)
     assert keys(split.train) == ["p0/0", "p0/1", "p0/2", "p1/0"]
     assert split.val == []
-    assert any("23 of 30 records are in no part" in note for note in split.notes)
+    assert any(re.search(r"\b23 of 30\b", note) for note in split.notes)
     file.write_text(json.dumps({"train": ["*"], "test": ["p2"]}))
     split = make_split(PATIENTS, file=file, val_fraction=0.2)
     assert groups(split.test) == {"p2"}
@@ -177,19 +178,19 @@ def test_split_file(tmp_path):
     [
         (
             '{"train": ["p0"], "test": ["p11"]}',
-            r"no record or group 'p11' in the data set \(did you mean p1\?\)",
+            r"'p11' .*\bp1\?",
         ),
-        ('{"train": ["p0/0"], "test": ["p0/1"]}', r"group 'p0' is in test \(p0/1\) and in train"),
-        ('{"val": ["p0/0"], "train": ["p1"], "test": ["p0/1"]}', r"group 'p0' is in test .* in val"),
-        ('{"train": ["p0"], "val": ["p0/1"]}', r"p0/1 is in train and in val"),
-        ('{"train": ["*"], "test": ["*"]}', r'"\*" stands in train and test'),
+        ('{"train": ["p0/0"], "test": ["p0/1"]}', r"'p0' .*test \(p0/1\).*train"),
+        ('{"val": ["p0/0"], "train": ["p1"], "test": ["p0/1"]}', r"'p0' .*test .*val"),
+        ('{"train": ["p0"], "val": ["p0/1"]}', r"p0/1 .*train.*val"),
+        ('{"train": ["*"], "test": ["*"]}', r'"\*" .*train.*test'),
         ('{"trian": ["p0"]}', "unknown part 'trian'"),
         ('{"train": "p0"}', "no list of keys"),
         ('{"notes": []}', "has no part"),
         ("[1]", "not a JSON object"),
         ("{", "not readable as JSON"),
         ('{"folds": [["p0"], ["p1"]]}', r"split\.fold=None: choose 0 to 1"),
-        ('{"folds": [["p0"], ["p1"]], "train": []}', "folds and parts both"),
+        ('{"folds": [["p0"], ["p1"]], "train": []}', r"\bfolds\b.*\bparts\b"),
     ],
 )
 def test_bad_split_files(tmp_path, content, message):
@@ -209,10 +210,10 @@ def test_named_records_must_be_usable(tmp_path):
     ]
     file = tmp_path / "s.json"
     file.write_text('{"train": ["a/0"], "val": []}')
-    with pytest.raises(UserError, match="a/0 is in train and has no labels to train on"):
+    with pytest.raises(UserError, match=r"a/0 .*train.*label"):
         make_split(records, file=file)
     file.write_text('{"train": ["a/1"], "val": ["b/0"]}')
-    with pytest.raises(UserError, match="b/0 is in val and has no truth"):
+    with pytest.raises(UserError, match=r"b/0 .*\bval\b.*truth"):
         make_split(records, file=file)
     file.write_text('{"train": ["a"], "val": ["b"]}')  # groups: what cannot serve is left out and counted
     split = make_split(records, file=file)
@@ -225,16 +226,16 @@ def test_named_records_must_be_usable(tmp_path):
     [
         ({"val_fraction": 1.0}, r"split\.val_fraction=1\.0"),
         ({"test_fraction": -0.1}, r"split\.test_fraction=-0\.1"),
-        ({"by": "slice"}, r"split\.by=slice: choose group or block"),
+        ({"by": "slice"}, r"split\.by=slice: .*group.*block"),
         ({"folds": 11, "fold": 0}, r"split\.folds=11: choose 2 to 10"),
         ({"folds": 5}, r"split\.fold=None: choose 0 to 4"),
         ({"folds": 5, "fold": 5}, r"split\.fold=5"),
-        ({"fold": 1}, r"split\.fold needs split\.folds"),
+        ({"fold": 1}, r"split\.fold .*split\.folds"),
         (
             {"file": "lgg22-test5"},
-            r"split\.file=lgg22-test5: no such file.*lgg22-5fold, lgg22-test4, published",
+            r"split\.file=lgg22-test5: .*lgg22-5fold, lgg22-test4, published",
         ),
-        ({"file": "../split_files/published"}, r"no such file"),
+        ({"file": "../split_files/published"}, r"split_files/published"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -273,7 +274,7 @@ def test_brain(real_data):
         split = make_split(records, file="lgg22-5fold", fold=fold)
         assert len(split.test) == slices
         assert split.test == make_split(records, folds=5, fold=fold).test
-    with pytest.raises(UserError, match="and 8 more in the data set"):
+    with pytest.raises(UserError, match=r"\b8 more\b"):
         make_split(records, file="published")
 
 

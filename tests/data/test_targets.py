@@ -187,15 +187,15 @@ def test_gaps_come_back_for_several_classes_and_scales():
 
 
 def test_user_mistakes_are_named():
-    with pytest.raises(UserError, match=r"dataset.target=forground: .* did you mean foreground\?"):
+    with pytest.raises(UserError, match=r"dataset\.target=forground: .*\bforeground\?"):
         get_target("forground")
-    with pytest.raises(UserError, match=r"no argument 'widht', it takes width"):
+    with pytest.raises(UserError, match=r"'widht'.*\bwidth\b"):
         get_target("foreground_border", widht=2)
     with pytest.raises(UserError, match="one foreground class"):
         get_target("foreground_border").outputs(("background", "a", "b"))
-    with pytest.raises(UserError, match=r"core=1\.5 must lie between 0 and 1"):
+    with pytest.raises(UserError, match=r"core=1\.5 .*0 and 1"):
         get_target("foreground_core", core=1.5)
-    with pytest.raises(UserError, match="foreground_core needs one foreground class"):
+    with pytest.raises(UserError, match=r"foreground_core .*one foreground class"):
         get_target("foreground_core").outputs(("background", "a", "b"))
     for wrong in ("abc", [1, 2], True, None):
         with pytest.raises(UserError, match=r"dataset\.target_params\.width=.*: must be a number"):

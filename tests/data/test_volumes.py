@@ -158,7 +158,7 @@ def test_slices_that_are_no_volume_are_refused():
     with pytest.raises(ValueError, match="no mode"):
         volume_statistics([small], "image")
     window, _ = find_window([small])
-    with pytest.raises(ValueError, match=r"\(6, 5\) in a volume of slices of \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"\(6, 5\).*\(4, 5\)"):
         window.move_image(large)
 
 

@@ -87,7 +87,7 @@ def test_frames_are_ordered_by_number_and_named_like_their_source(tmp_path):
         writer.add(2, np.zeros((3, 3), int))
     assert (tmp_path / "new" / "01_RES" / "mask0002.tif").exists()
     assert (tmp_path / "new" / "01_RES" / "res_track.txt").read_text() == ""
-    with pytest.raises(UserError, match="both are frame 2"):
+    with pytest.raises(UserError, match=r"frame 2\b"):
         sequence_frames(["t002.tif", "a/t02.tif"])
     with pytest.raises(UserError, match="no frame number"):
         sequence_frames(["cells.tif"])
@@ -107,5 +107,5 @@ def test_old_results_are_kept_or_wholly_replaced(tmp_path):
 def test_a_sequence_of_changing_size_is_refused(tmp_path):
     with ChallengeWriter(tmp_path) as writer:
         writer.add(0, np.ones((3, 3), int))
-        with pytest.raises(UserError, match=r"t001\.tif: 3×4 pixels, the frames before have 3×3"):
+        with pytest.raises(UserError, match=r"t001\.tif: .*3×4.*3×3"):
             writer.add(1, np.ones((3, 4), int), "t001.tif")

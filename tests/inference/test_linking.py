@@ -71,5 +71,5 @@ def test_a_frame_without_background_and_wrong_input(monkeypatch):
     with pytest.raises(ValueError, match="least overlap"):
         OverlapLinker(1.0)
     monkeypatch.setattr(linking, "LARGEST_LABEL", 2)
-    with pytest.raises(UserError, match="more than 2 tracks by frame 0"):
+    with pytest.raises(UserError, match=r"\b2 tracks .*frame 0\b"):
         OverlapLinker().add(frame((1, 2, 2), (2, 2, 20), (3, 12, 20)))

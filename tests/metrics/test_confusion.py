@@ -130,7 +130,7 @@ def test_ambiguous_input_is_refused(prediction, target, classes, message):
 
 
 def test_names_that_collide_are_refused():
-    with pytest.raises(UserError, match=r"dataset\.classes: the name 'mean'"):
+    with pytest.raises(UserError, match=r"dataset\.classes: .*'mean'"):
         scores_from_counts(np.zeros((2, 2), int), ["background", "mean"])
     with pytest.raises(UserError, match="names two classes"):
         scores_from_counts(np.zeros((2, 2), int), ["cell", "cell"])

@@ -162,7 +162,7 @@ def test_a_file_of_which_nothing_fits_is_refused(tmp_path, tensors):
     torch.save(tensors, path)
     model = build_model(unet_spec())
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(UserError, match=r"other\.pt: nothing in it fits the model") as caught:
+    with pytest.raises(UserError, match=r"other\.pt: ") as caught:
         load_file(model, path)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -263,9 +263,7 @@ def test_timm_without_network_fails_at_once(no_network, monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     encoder = build_encoder("timm", 3, name="mobilenetv3_small_050")
-    with pytest.raises(
-        UserError, match=r"cannot download https://\S+mobilenetv3_small_050\S+ .*weights\.path=FILE"
-    ):
+    with pytest.raises(UserError, match=r"https://\S+mobilenetv3_small_050\S+ .*weights\.path=FILE"):
         load_imagenet(encoder)
     assert len(no_network) == 1
 
@@ -304,7 +302,7 @@ def test_a_wrong_checksum_is_refused(torch_home, tmp_path):
 def test_a_damaged_cached_file_says_to_delete_it(torch_home, no_network):
     url = published_weights("resnet", depth=18).url
     (torch_home / url.rpartition("/")[2]).write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(UserError, match=r"resnet18-.*delete it first"):
+    with pytest.raises(UserError, match=r"resnet18-\S+.*delete"):
         load_imagenet(build_encoder("resnet", 3, depth=18))
 
 
@@ -312,16 +310,14 @@ def test_another_net_is_not_imagenet_for_this_one(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
     encoder = build_encoder("resnet", 3, depth=34)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    with pytest.raises(
-        UserError, match=r"r18\.pth does not fit encoder=resnet \(depth=34\): it lacks layer1\.2"
-    ):
+    with pytest.raises(UserError, match=r"r18\.pth .*encoder=resnet \(depth=34\): .*layer1\.2"):
         load_imagenet(encoder, tmp_path / "r18.pth")
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_the_classic_net_has_no_imagenet_weights():
     for call in (lambda: load_imagenet(build_encoder("unet", 1)), lambda: imagenet_normalisation("unet")):
-        with pytest.raises(UserError, match="encoder=unet has no ImageNet weights: choose encoder=resnet"):
+        with pytest.raises(UserError, match=r"encoder=unet .*encoder=resnet"):
             call()
 
 
@@ -539,13 +535,13 @@ def test_brain_weights_are_strict(tmp_path):
     path = tmp_path / "brain.pt"
     model = build_model(brain_mri_spec(init_features=4))
     torch.save({name: value for name, value in state.items() if name != "conv.bias"}, path)
-    with pytest.raises(UserError, match=r"brain\.pt is not the published brain MRI net: conv\.bias"):
+    with pytest.raises(UserError, match=r"brain\.pt .*: conv\.bias"):
         load_brain_mri(model, path)
     torch.save(state | {"extra": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="extra"):
         load_brain_mri(model, path)
     torch.save(state, path)
-    with pytest.raises(UserError, match=r"conv\.weight is 1×4×1×1, this model wants 1×32×1×1"):
+    with pytest.raises(UserError, match=r"conv\.weight .*1×4×1×1.* 1×32×1×1"):
         load_brain_mri(build_model(brain_mri_spec()), path)
     with pytest.raises(UserError, match=r"encoder=unet encoder\.init_features=32"):
         load_brain_mri(build_model(unet_spec(3, features=4)), path)

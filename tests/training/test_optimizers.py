@@ -66,7 +66,7 @@ def test_frozen_parameters_stay_out():
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("adagrad", {}, "optimizer.kind=adagrad is unknown; choose from adamw, sgd, adam"),
+        ("adagrad", {}, "optimizer\\.kind=adagrad .*adamw, sgd, adam"),
         ("adamw", {"lr": 0.0}, "optimizer.lr=0.0"),
         ("adamw", {"lr": float("nan")}, "optimizer.lr=nan"),
         ("adamw", {"weight_decay": -1}, "optimizer.weight_decay"),

@@ -49,10 +49,10 @@ def test_rule(monkeypatch, accelerator, wanted, native, name, dtype, scaler):
 @pytest.mark.parametrize(
     ("accelerator", "wanted", "message"),
     [
-        ("cpu", "16", "trainer.precision=16 is unusably slow on a CPU"),
-        ("mps", "16", "trainer.precision=16 is not supported on MPS"),
-        ("mps", "bf16", "trainer.precision=bf16 is not supported on MPS"),
-        ("cpu", "fp8", "trainer.precision=fp8 is unknown; choose from auto, 32, bf16, 16"),
+        ("cpu", "16", "trainer\\.precision=16 .*CPU"),
+        ("mps", "16", "trainer\\.precision=16 .*MPS"),
+        ("mps", "bf16", "trainer\\.precision=bf16 .*MPS"),
+        ("cpu", "fp8", "trainer\\.precision=fp8 .*auto, 32, bf16, 16"),
     ],
 )
 def test_refusals(accelerator, wanted, message):
@@ -96,7 +96,7 @@ def test_accelerator(monkeypatch):
     assert choose_accelerator() == "cpu"
     with pytest.raises(UserError, match=r"trainer\.accelerator=mps: "):
         choose_accelerator("mps")
-    with pytest.raises(UserError, match="choose from auto, cpu, cuda, mps"):
+    with pytest.raises(UserError, match="auto, cpu, cuda, mps"):
         choose_accelerator("gpu")
 
 

@@ -79,7 +79,7 @@ def test_plateau_resumes(scores, cut):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lr_factor("linear", 0, 10), "scheduler.kind=linear is unknown; choose from poly, cosine"),
+        (lambda: lr_factor("linear", 0, 10), "scheduler\\.kind=linear .*poly, cosine"),
         (lambda: lr_factor("poly", 0, 10, warmup_updates=10), "warmup_steps=10 .* the run's 10 updates"),
         (lambda: Schedule("linear", 10), "scheduler.kind=linear"),
         (lambda: Schedule("cosine", 10, warmup_updates=11), "scheduler.warmup_steps=11"),

@@ -177,14 +177,14 @@ def test_bad_labels_are_named(root):
     source = ChallengeSource(root)
     record = by_key(source)["01/002"]
     write_labels(path, np.zeros((10, 10), np.uint16))
-    with pytest.raises(UserError, match=r"man_seg002\.tif: 10×10 labels for the 60×80 image .*t002\.tif"):
+    with pytest.raises(UserError, match=r"man_seg002\.tif: .*10×10.*60×80.*t002\.tif"):
         source.read_truth(record)
     binary = ((frame({1: CELL_A, 2: CELL_B}) > 0) * 255).astype(np.uint8)
     write_labels(path, binary)
     with pytest.raises(UserError, match=r"man_seg002\.tif: a binary mask \(2 separate"):
         source.read_truth(record)
     tifffile.imwrite(path, np.full(SIZE, -1, np.int16))
-    with pytest.raises(UserError, match=r"man_seg002\.tif: values from -1 to -1 are not object numbers"):
+    with pytest.raises(UserError, match=r"man_seg002\.tif: .*-1 to -1"):
         source.read_truth(record)
     one_with_crumb = frame({1: CELL_A})
     one_with_crumb[0, 0] = 1
@@ -205,8 +205,8 @@ def test_bad_files_are_listed(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": "bronze"}, r"dataset\.labels=bronze: choose gold, silver or both"),
-        ({"leave_out": ["067"]}, r"dataset\.leave_out: '067' is no frame"),
+        ({"labels": "bronze"}, r"dataset\.labels=bronze: .*gold.*silver.*both"),
+        ({"leave_out": ["067"]}, r"dataset\.leave_out: .*067"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0, 1]]}}, r"dataset\.ignore_boxes: \[5, 4, 0, 1\] of"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0]]}}, r"is no box"),
         ({"classes": ["a", "b", "c"]}, r"dataset\.classes"),
@@ -218,13 +218,13 @@ def test_bad_arguments(root, arguments, message):
 
 
 def test_bad_roots(root, tmp_path):
-    with pytest.raises(UserError, match=r"dataset\.root: .*missing does not.*unet-data fetch dic_hela"):
+    with pytest.raises(UserError, match=r"dataset\.root: .*missing.*unet-data fetch dic_hela"):
         ChallengeSource(tmp_path / "missing", name="dic_hela")
     with pytest.raises(UserError, match="no sequence folder"):
         ChallengeSource(root / "01")
     for path in (root / "01_ST/SEG").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"dataset\.labels=silver: no frame .*01_ST"):
+    with pytest.raises(UserError, match=r"dataset\.labels=silver: .*01_ST"):
         ChallengeSource(root, labels="silver")
 
 

@@ -1,6 +1,7 @@
 """The folder layout: pairing by name, classes by pixel value, groups by regex or table."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_pairs_by_stem_whatever_the_ending(tmp_path):
     assert all(record.group == record.key and record.order == 0 for record in source.records())
     assert source.classes == ("background", "foreground")
     assert source.channels == 1
-    assert "mask values 0 and 255 are taken as classes 0 and 1" in source.notes
+    assert any(re.search(r"\b0 and 255 .* 0 and 1$", note) for note in source.notes)
     truth = source.read_truth(source.records()[0])
     np.testing.assert_array_equal(truth.classes, mask(0, 1))
     assert truth.classes.dtype == np.uint8
@@ -49,7 +50,7 @@ def test_suffix(tmp_path):
     pair(tmp_path, "a", suffix="_mask")
     pair(tmp_path, "b", suffix="_mask")
     assert [record.key for record in FolderSource(tmp_path, suffix="_mask").records()] == ["a", "b"]
-    with pytest.raises(UserError, match=r"no image in .* has a mask.*images.a\.png.*dataset\.suffix"):
+    with pytest.raises(UserError, match=r"images.a\.png.*dataset\.suffix"):
         FolderSource(tmp_path)
 
 
@@ -108,11 +109,11 @@ def test_ignore_value_and_declared_values(tmp_path):
     np.testing.assert_array_equal(source.read_truth(source.records()[0]).classes, mask(0, 2, 1, IGNORE))
     assert source.classes == ("background", "class_1", "class_2")
     pair(tmp_path, "b", 0, 99)
-    with pytest.raises(UserError, match=r"b\.png: pixel values 99 are no class \(known: 0, 7, 128, 200\)"):
+    with pytest.raises(UserError, match=r"b\.png: .*99.*0, 7, 128, 200"):
         source.read_truth(FolderSource(tmp_path, values={0: 0, 128: 2, 200: 1, 99: 1, 7: 0}).records()[1])
-    with pytest.raises(UserError, match=r"dataset\.values: no pixel value for class id 1"):
+    with pytest.raises(UserError, match=r"dataset\.values: .*class id 1"):
         FolderSource(tmp_path, values={0: 0, 1: 2})
-    with pytest.raises(UserError, match=r"dataset\.values: class ids 0, 5 do not fit 2 classes"):
+    with pytest.raises(UserError, match=r"dataset\.values: .*0, 5.*\b2 classes"):
         FolderSource(tmp_path, values={0: 0, 1: 5}, classes=["bg", "x"])
 
 
@@ -120,7 +121,7 @@ def test_sizes_differ(tmp_path):
     pair(tmp_path, "a")
     source = FolderSource(tmp_path)
     write_labels(tmp_path / "masks/a.png", np.zeros((5, 5), np.uint8))
-    with pytest.raises(UserError, match=r"a\.png: 5×5 labels for the 12×16 image"):
+    with pytest.raises(UserError, match=r"a\.png: .*5×5.*12×16"):
         source.read_truth(source.records()[0])
 
 
@@ -149,10 +150,10 @@ def test_values_discovered(found, classes, ignore, mapping, note):
     [
         (list(range(0, 250, 5)), None, r"bad\.png: 50 mask values \(0, 5, 10, .* 245\).*at most 32"),
         ([0, 1, 2], 2, r"bad\.png: 3 mask values \(0, 1, 2\) where dataset\.classes names 2"),
-        ([0, 64, 128, 255], None, r"bad\.png: mask values 0, 64, 128, 255 .*'dataset\.values=\{0:0,64:1"),
+        ([0, 64, 128, 255], None, r"bad\.png: .*0, 64, 128, 255 .*'dataset\.values=\{0:0,64:1"),
         ([0, 1, 2, 255], None, r"bad\.png: .*dataset\.ignore_value=255"),
-        ([0, 255], 3, r"bad\.png: mask values 0, 255 are not the ids 0 to 2"),
-        ([1, 2, 3], None, r"bad\.png: mask values 1, 2, 3 have no 0.*dataset\.background=1"),
+        ([0, 255], 3, r"bad\.png: .*0, 255 .*0 to 2"),
+        ([1, 2, 3], None, r"bad\.png: .*1, 2, 3 .*dataset\.background=1"),
         ([7], None, "one value only, 7"),
         ([], None, "one value only, none"),
         ([-1, 0], None, "negative"),
@@ -178,7 +179,7 @@ def test_group_regex(tmp_path):
         pair(tmp_path, name)
     records = FolderSource(tmp_path, group_regex=r"^(p\d+)_").records()
     assert [(record.group, record.order) for record in records] == [("p1", 0), ("p1", 1), ("p2", 0)]
-    with pytest.raises(UserError, match=r"dataset\.group_regex=\(x\): matches nothing in 3 keys.*'p1_s1'"):
+    with pytest.raises(UserError, match=r"dataset\.group_regex=\(x\): .*\b3 keys.*'p1_s1'"):
         FolderSource(tmp_path, group_regex="(x)")
     with pytest.raises(UserError, match="needs brackets"):
         FolderSource(tmp_path, group_regex="p1")
@@ -194,22 +195,22 @@ def test_group_csv(tmp_path):
     groups = {record.key: record.group for record in FolderSource(tmp_path, group_csv="groups.csv").records()}
     assert groups == {"a": "mouse 1", "sub/b": "mouse 1", "c": "mouse 2"}
     table.write_text("file,group\na,1\n")
-    with pytest.raises(UserError, match=r"groups\.csv has no row for .*c\.png"):
+    with pytest.raises(UserError, match=r"groups\.csv .*c\.png"):
         FolderSource(tmp_path, group_csv=table)
     table.write_text("name,group\na,1\n")
-    with pytest.raises(UserError, match="needs the columns file and group"):
+    with pytest.raises(UserError, match=r"groups\.csv.*\bfile\b.*\bgroup\b"):
         FolderSource(tmp_path, group_csv=table)
     with pytest.raises(UserError, match="not both"):
         FolderSource(tmp_path, group_csv=table, group_regex="(a)")
 
 
 def test_bad_roots(tmp_path):
-    with pytest.raises(UserError, match=r"dataset\.root: .*nothing does not exist; .*images/ and masks/"):
+    with pytest.raises(UserError, match=r"dataset\.root: .*nothing .*images/.*masks/"):
         FolderSource(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"holds neither images/ nor train/images/"):
+    with pytest.raises(UserError, match=r" images/ .*train/images/"):
         FolderSource(tmp_path)
     write_image(tmp_path / "images/a.png", IMAGE)
-    with pytest.raises(UserError, match=r"masks does not exist; .*dataset\.masks"):
+    with pytest.raises(UserError, match=r"masks .*dataset\.masks"):
         FolderSource(tmp_path)
 
 
@@ -239,7 +240,7 @@ def test_one_number_per_object(tmp_path):
     assert named.classes == ("no", "nucleus")
     assert named.read_truth(named.records()[2]).instances.max() == 300
     for wrong in ({"classes": ["a", "b", "c"]}, {"values": {0: 0, 1: 1}}):
-        with pytest.raises(UserError, match=r"dataset\.instances=true: the masks' numbers are objects"):
+        with pytest.raises(UserError, match=r"dataset\.instances=true: .*dataset\.values"):
             FolderSource(tmp_path, instances=True, **wrong)
 
 
