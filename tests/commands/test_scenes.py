@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train import api
-from unet_train.data.images import read_labels, write_image, write_labels
+from unet_train.data.io.images import read_labels, write_image, write_labels
 
 NAMES = ["sky", "road", "car"]
 LENGTH = ["trainer.epochs=2", "trainer.val_every=1", "trainer.precision=32"]
@@ -165,7 +165,10 @@ def test_a_resume_keeps_what_counts(words, street, run_command, own_folder):
     [
         (["dataset.background=raod"], ["dataset.background=raod", "road"]),
         (["dataset.background=7"], ["dataset.background=7", "0, 1, 2"]),
-        (["dataset.background=none", "model.head=sigmoid"], ["model.head=sigmoid", "dataset.background=none"]),
+        (
+            ["dataset.background=none", "model.head=sigmoid"],
+            ["model.head=sigmoid", "dataset.background=none"],
+        ),
         (["dataset.background=none", "dataset.instances=true"], ["dataset.instances=true"]),
         (["dataset.background=none", "dataset.target=foreground"], ["dataset.target=foreground"]),
         (["dataset.target=foreground"], ["dataset.target=foreground", "dataset.background"]),

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from unet_train.data.augmentation import A, build_augmentation, upright
-from unet_train.data.elastic import PaperElastic
+from unet_train.data.augmentation.elastic import PaperElastic
+from unet_train.data.augmentation.pipeline import A, build_augmentation, upright
 from unet_train.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "augmentation"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "augmentation"
 NAMES = ["none", "light", "strong", "paper", "microscopy"]
 SIZE = 64
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unet_train.errors import UserError
 from unet_train.models.files import read_tensors
-from unet_train.models.weights.names import brain_mri_names, lite0_name
+from unet_train.models.weights.key_maps import brain_mri_names, lite0_name
 
 # The model's own normalisation is the data set's; a file's must not silently replace it.
 KEPT_AS_THEY_ARE = "normalisation."

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from unet_train.data.augmentation import build_augmentation
+from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.normalisation import image_statistics, volume_statistics
+from unet_train.data.loading.batches import EpochSampler, collate, make_loader
+from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import IGNORE, Record, Truth
-from unet_train.data.sampling import EpochSampler, TrainingSet, collate, make_loader
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
+from unet_train.preprocessing.intensity import image_statistics, volume_statistics
 
 MOVES = [
     {"name": "HorizontalFlip", "p": 0.5},

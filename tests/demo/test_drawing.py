@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from unet_train.data.demo import draw_demo_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Source
+from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_train.data.resampling import resample_image, resample_labels, working_size
+from unet_train.preprocessing.resampling import resample_image, resample_labels, working_size
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 9])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from unet_train.data.augmentation.pasting import HALO, LARGEST_OVERLAP, paste_beside, take_copy
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.pasting import HALO, LARGEST_OVERLAP, paste_beside, take_copy
+from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import IGNORE, Record, Truth
-from unet_train.data.sampling import TrainingSet
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 

@@ -5,12 +5,13 @@ import pytest
 from skimage.transform import resize
 
 from unet_train.data.layouts.kaggle import KaggleSource
-from unet_train.data.normalisation import Normaliser, move_labels, rescale, volume_statistics
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import Record, Truth
-from unet_train.data.sampling import TrainingSet
 from unet_train.data.targets import get_target
-from unet_train.data.volumes import background, find_window, resizing
 from unet_train.errors import UserError
+from unet_train.preprocessing.brain_crop import background, find_window, resizing
+from unet_train.preprocessing.intensity import move_labels, rescale, volume_statistics
 
 
 def cropped_and_resized(volume, masks, side):

@@ -26,7 +26,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask t
 import albumentations as A
 import cv2
 
-from unet_train.data.elastic import PaperElastic
+from unet_train.data.augmentation.elastic import PaperElastic
 
 OWN_TRANSFORMS: dict[str, type] = {"PaperElastic": PaperElastic}
 """Transforms of this package, by the name they have in YAML."""

@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from unet_train.data.normalisation import (
-    SMALLEST_STD,
-    Normaliser,
-    image_statistics,
-    rescale,
-    volume_statistics,
-)
+from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record
 from unet_train.errors import UserError
+from unet_train.preprocessing.intensity import SMALLEST_STD, image_statistics, rescale, volume_statistics
 
 
 def published(volume: np.ndarray) -> np.ndarray:

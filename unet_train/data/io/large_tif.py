@@ -1,6 +1,6 @@
 """Tif images larger than the memory: regions are read, tiles are written, nothing is ever held whole.
 
-The rules for axes, alpha, palettes and scaling are those of `unet_train.data.images`.
+The rules for axes, alpha, palettes and scaling are those of `unet_train.data.io.images`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_train.data.images import _broken, _fit_channels, _has_alpha, _scale, _series, _tif_layout
+from unet_train.data.io.images import _broken, _fit_channels, _has_alpha, _scale, _series, _tif_layout
 from unet_train.errors import UserError
 
 CACHE_BYTES = 64 << 20

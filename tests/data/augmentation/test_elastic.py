@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unet_train.data.augmentation import A
-from unet_train.data.elastic import PaperElastic, displacement
+from unet_train.data.augmentation.elastic import PaperElastic, displacement
+from unet_train.data.augmentation.pipeline import A
 
 
 def bicubic_by_hand(coarse: np.ndarray, length: int) -> np.ndarray:

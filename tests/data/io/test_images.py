@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unet_train.data.images import (
+from unet_train.data.io.images import (
     image_size,
     list_images,
     read_image,

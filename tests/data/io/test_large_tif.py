@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_train.data.images import read_image
-from unet_train.data.large_tif import TifRegions, write_label_tiles
+from unet_train.data.io.images import read_image
+from unet_train.data.io.large_tif import TifRegions, write_label_tiles
 from unet_train.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_what_cannot_be_read_by_parts_is_said_in_one_line(tmp_path, monkeypatch)
     (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"cut\.tif"), TifRegions(tmp_path / "cut.tif") as regions:
         regions.read(0, 75, 0, 110)
-    monkeypatch.setattr("unet_train.data.large_tif.LARGEST_SEGMENT", 1000)
+    monkeypatch.setattr("unet_train.data.io.large_tif.LARGEST_SEGMENT", 1000)
     tifffile.imwrite(tmp_path / "one.tif", GREY, compression="zlib", rowsperstrip=75)
     with pytest.raises(UserError, match="save it as a tiled tif"):
         TifRegions(tmp_path / "one.tif")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_train.data.orientation import (
+from unet_train.data.augmentation.orientation import (
     BANDS,
     FEWEST_GROUPS,
     LARGEST,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.training.ema import EMA
+from unet_train.training.averages import EMA
 
 
 def net(seed=0):
