@@ -21,7 +21,7 @@ from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.io.images import write_image
 from unet_train.data.loading.normaliser import Normaliser
-from unet_train.data.records import Record, Source
+from unet_train.data.records import Record, Source, has_background
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
@@ -78,6 +78,9 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
     for note in source.notes:
         LOGGER.info(note)
+    if has_background(source) != predictor.data.has_background:
+        says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
+        LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(content.get("image_hashes", {}).values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
     if seen and part != "train":
