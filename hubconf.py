@@ -48,7 +48,7 @@ def unet(
     -------
     torch.nn.Module
         N×C×H×W float, *already normalised* (channels pre-contrast, FLAIR, post-contrast; cut to the brain
-        and z-scored over the patient's volume, see ``unet_train.data.normalisation.volume_statistics`` with
+        and z-scored over the patient's volume, see ``unet_train.preprocessing.intensity.volume_statistics`` with
         ``mode="brain"``) → N×K×H×W in [0, 1].
 
     Raises

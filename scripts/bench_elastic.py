@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from unet_train.data.augmentation import A, cv2
-from unet_train.data.elastic import PaperElastic
+from unet_train.data.augmentation.elastic import PaperElastic
+from unet_train.data.augmentation.pipeline import A, cv2
 
 
 def milliseconds(transform: A.DualTransform, image: np.ndarray, mask: np.ndarray, rounds: int) -> float:

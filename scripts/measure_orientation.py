@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unet_train.data.augmentation.orientation import band_counts, decide, weigh
 from unet_train.data.layouts.challenge import ChallengeSource
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
-from unet_train.data.orientation import band_counts, decide, weigh
 from unet_train.data.records import Source
 
 SIZES = (5, 10, 20, 30, 50, 100)

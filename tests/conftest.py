@@ -93,7 +93,7 @@ def _write_images(
     names: Sequence[str] | None = None,
 ) -> Path:
     """Write ``root/images`` and ``root/masks``, 48×64 uint8; `image` and `mask` may change what is written."""
-    from unet_train.data.images import write_image
+    from unet_train.data.io.images import write_image
 
     rng = np.random.default_rng(0)
     for folder in ("images", "masks"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unet_train
-from unet_train.data.images import read_labels, write_image
+from unet_train.data.io.images import read_labels, write_image
 from unet_train.errors import UserError
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.records import Record
 
 

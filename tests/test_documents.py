@@ -370,7 +370,7 @@ def test_every_yaml_is_built_below():
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory, write_images):
     """Choice of data set → words that let it be built on small data on disk."""
-    from unet_train.data.demo import write_demo
+    from unet_train.data.write_demo import write_demo
 
     folder = tmp_path_factory.mktemp("roots")
     write_images(folder / "folder")
@@ -416,7 +416,7 @@ def build(config):
     import torch
 
     from unet_train.config.build import build_loss, build_source, build_split, encoder_params
-    from unet_train.data.augmentation import build_augmentation
+    from unet_train.data.augmentation.pipeline import build_augmentation
     from unet_train.data.targets import get_target
     from unet_train.models.spec import ModelSpec, build_model
     from unet_train.training.optimizers import build_optimizer

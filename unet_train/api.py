@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from unet_train.config.checks import check_train
 from unet_train.config.compose import compose_command, compose_train
-from unet_train.config.early import check_train
 from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Predictor
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor

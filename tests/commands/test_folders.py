@@ -12,7 +12,7 @@ import pytest
 
 from unet_train.config.compose import compose_command
 from unet_train.config.schema import COMMANDS
-from unet_train.data.images import read_image, read_labels
+from unet_train.data.io.images import read_image, read_labels
 from unet_train.errors import UserError
 from unet_train.training.run_folder import claim
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unet_train.data.images import read_image, read_labels, write_image
+from unet_train.data.io.images import read_image, read_labels, write_image
 
 
 def write_ids(root):

@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train import api
-from unet_train.data.images import read_labels, write_image, write_labels
+from unet_train.data.io.images import read_labels, write_image, write_labels
 
 NAMES = ["sky", "road", "car"]
 LENGTH = ["trainer.epochs=2", "trainer.val_every=1", "trainer.precision=32"]

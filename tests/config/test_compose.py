@@ -217,7 +217,7 @@ def test_a_config_from_before_a_key_was_there_stands_for_what_it_did_then():
 
 
 def test_a_fold_needs_the_number_of_folds_only_where_no_file_has_them(tmp_path):
-    from unet_train.config.early import check_train
+    from unet_train.config.checks import check_train
 
     data = ["experiment=brain_mri", f"dataset.root={tmp_path}", "weights=random"]
     check_train(compose_command("train", [*data, "split.file=lgg22-5fold", "split.fold=1"]).config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unet_train.data.check import Report, check_source, format_facts, format_problems, missing_classes
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.challenge import ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource

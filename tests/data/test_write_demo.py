@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from unet_train.data.demo import draw_demo_image, draw_demo_video, write_demo
-from unet_train.data.images import read_labels
+from unet_train.data.io.images import read_labels
 from unet_train.data.layouts.challenge import ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import IGNORE
+from unet_train.data.write_demo import write_demo
+from unet_train.demo.drawing import draw_demo_image, draw_demo_video
 from unet_train.errors import UserError
 
 SIZE = (96, 128)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from unet_train.data.normalisation import volume_statistics
 from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.preprocessing.intensity import volume_statistics
 
 
 class Brightness(nn.Module):

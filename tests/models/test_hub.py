@@ -5,7 +5,7 @@ import torch
 
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec, build_model
-from unet_train.models.weights.names import brain_mri_names
+from unet_train.models.weights.key_maps import brain_mri_names
 
 
 @pytest.fixture

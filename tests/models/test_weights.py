@@ -26,7 +26,7 @@ from unet_train.models.weights import (
     published_weights,
 )
 from unet_train.models.weights.downloads import fetch
-from unet_train.models.weights.names import brain_mri_names, lite0_name
+from unet_train.models.weights.key_maps import brain_mri_names, lite0_name
 
 
 def unet_spec(in_channels=1, outputs=2, features=4, depth=2) -> ModelSpec:

@@ -121,7 +121,7 @@ def brain_file(tmp_path_factory) -> Path:
     """A file with the published brain model's names and shapes, and random weights."""
     from unet_train.models.spec import build_model
     from unet_train.models.weights import brain_mri_spec
-    from unet_train.models.weights.names import brain_mri_names
+    from unet_train.models.weights.key_maps import brain_mri_names
 
     torch.manual_seed(0)
     state = build_model(brain_mri_spec()).state_dict()

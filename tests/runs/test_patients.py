@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from unet_train.data.demo import write_demo
 from unet_train.data.layouts.kaggle import KaggleSource
-from unet_train.data.normalisation import Normaliser
+from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Truth
+from unet_train.data.write_demo import write_demo
 from unet_train.inference.predictor import Prediction
 from unet_train.metrics.volume import dice, largest_component
 from unet_train.runs.checkpoint_files import load_predictor

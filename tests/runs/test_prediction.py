@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_train.data.images import read_image, read_labels, write_image
-from unet_train.data.normalisation import volume_statistics
+from unet_train.data.io.images import read_image, read_labels, write_image
 from unet_train.errors import UserError
+from unet_train.preprocessing.intensity import volume_statistics
 from unet_train.runs import prediction
 from unet_train.runs.checkpoint_files import brain_mri_predictor
 from unet_train.runs.prediction_inputs import find_inputs, unique_names

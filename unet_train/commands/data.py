@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
+from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import compose_command, near
-from unet_train.config.early import check_dataset, expand
 from unet_train.errors import UserError
 
 LAYOUTS = ("folder", "challenge", "kaggle_3m")
@@ -94,7 +94,7 @@ def demo(words: Sequence[str]) -> int:
     folder = expand(keys["output"])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"output={folder}: there is something already; name a new folder")
-    from unet_train.data.demo import write_demo
+    from unet_train.data.write_demo import write_demo
 
     write_demo(folder, layout=keys["layout"], seed=int(keys["seed"]))
     name = {"folder": "folder", "challenge": "dic_hela", "kaggle_3m": "brain_mri"}[keys["layout"]]

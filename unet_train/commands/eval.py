@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from unet_train.commands import shell
+from unet_train.config.checks import check_dataset, check_output, check_own_encoder, find_checkpoint
 from unet_train.config.compose import compose_command, split_partial
-from unet_train.config.early import check_dataset, check_output, check_own_encoder, find_checkpoint
 
 
 def main() -> None:

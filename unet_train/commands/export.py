@@ -6,8 +6,8 @@ import importlib.util
 import sys
 
 from unet_train.commands import shell
+from unet_train.config.checks import check_output, check_own_encoder, check_whole_model
 from unet_train.config.compose import compose_command
-from unet_train.config.early import check_output, check_own_encoder, check_whole_model
 from unet_train.config.schema import ExportConfig
 from unet_train.errors import UserError
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
+from unet_train.config.checks import check_train
 from unet_train.config.compose import (
     Composed,
     compose_train,
@@ -24,7 +25,6 @@ from unet_train.config.compose import (
     sections_chosen_anew,
     typed,
 )
-from unet_train.config.early import check_train
 from unet_train.errors import UserError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unet_train.config.early import check_class_count, dataset_root, refuse_without_background
+from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import TrainConfig
 from unet_train.errors import UserError
 

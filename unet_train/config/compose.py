@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_train.config.early import find_run
+from unet_train.config.checks import find_run
 from unet_train.config.schema import (
     COMMANDS,
     CUSTOM,

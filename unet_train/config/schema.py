@@ -198,13 +198,13 @@ class Augmentation:
     crop_size: Any = key(
         "height and width of training crops, working pixels: one number, or [height,width]; null: whole images"
     )
-    foreground_share: float = key("share of crops centred on foreground", at_least=0)
+    foreground_share: float = key("share of crops centred on a class that is not the background", at_least=0)
     touching_share: float = key(
         "share of crops in which a copy of an object is pasted to touch another",
         at_least=0,
         before=0.0,
     )
-    balance: bool = key("take the crops centred on foreground from images that have any")
+    balance: bool = key("draw the class of such a crop evenly from the whole training part")
     orientation: str = key(
         "upright: no vertical flip, no turn by more than 15 degrees; any: all transforms; auto: by the data set, "
         "of a folder by its masks, in doubt upright",
@@ -221,7 +221,8 @@ class Loss:
 
     terms: list[Any] = key("name (cross_entropy, dice, focal), weight, and the term's own arguments")
     class_weights: Any = key(
-        "one weight per class of the model's output, or auto: median frequency; null: none"
+        "a number per class of the model's output; auto: by median frequency in the training part; sqrt: the "
+        "square root of that; null: none"
     )
     border_weights: dict[str, Any] | None = key("the U-Net paper's border weight map: w0, sigma; null: none")
 

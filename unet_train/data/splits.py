@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unet_train.data.images import natural_key
+from unet_train.data.io.images import natural_key
 from unet_train.data.records import Record
 from unet_train.errors import UserError
 

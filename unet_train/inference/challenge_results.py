@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import write_labels
+from unet_train.data.io.images import write_labels
 from unet_train.errors import UserError
 from unet_train.inference.linking import OverlapLinker
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unet_train.data.normalisation import SMALLEST_STD, VOLUME_MODES
 from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget, Target
 from unet_train.data.targets.classes import ClassesTarget
 from unet_train.inference.predictor import Predictor
 from unet_train.models.spec import ModelSpec
 from unet_train.models.unet import UNet
+from unet_train.preprocessing.intensity import SMALLEST_STD, VOLUME_MODES
 
 PIXELS = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 """Types of the pixels that can go in."""

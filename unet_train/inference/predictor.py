@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from unet_train.data.images import image_size, read_image, scale_pixels
-from unet_train.data.normalisation import (
+from unet_train.data.io.images import image_size, read_image, scale_pixels
+from unet_train.data.targets import Target, get_target
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule, objects_from_maps
+from unet_train.inference.whole import predict_probabilities, resample_probabilities
+from unet_train.preprocessing.brain_crop import background
+from unet_train.preprocessing.intensity import (
     VOLUME_MODES,
     Statistics,
     own_statistics,
     rescale,
     volume_statistics,
 )
-from unet_train.data.targets import Target, get_target
-from unet_train.data.volumes import background
-from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule, objects_from_maps
-from unet_train.inference.whole import predict_probabilities, resample_probabilities
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DataDescription:
     scale : float
         Working over native resolution.
     normalisation : str
-        fixed, image, volume or brain, see `unet_train.data.normalisation`.
+        fixed, image, volume or brain, see `unet_train.preprocessing.intensity`.
     intensity_range : tuple of float or None
         File values that were mapped to 0 and 1.
     margin : int

@@ -16,9 +16,9 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from unet_train.data.large_tif import TifRegions, write_label_tiles
-from unet_train.data.normalisation import SMALLEST_STD, VOLUME_MODES, Statistics, rescale
+from unet_train.data.io.large_tif import TifRegions, write_label_tiles
 from unet_train.errors import UserError
+from unet_train.inference.forward import evaluating, memory_advice
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import (
     axis_weights,
@@ -28,7 +28,8 @@ from unet_train.inference.tiled import (
     tile_geometry,
     tile_starts,
 )
-from unet_train.inference.whole import evaluating, memory_advice, predict_probabilities
+from unet_train.inference.whole import predict_probabilities
+from unet_train.preprocessing.intensity import SMALLEST_STD, VOLUME_MODES, Statistics, rescale
 
 LARGE_PIXELS = 64 << 20
 """From this size on (8192 × 8192) an image is better streamed: it has 256 MB of probabilities per class."""

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.inference.whole import Forward
+from unet_train.inference.forward import Forward
 
 SMALLEST_WEIGHT = 1e-6
 """Weight of a pixel at a tile's edge. Not zero: where there is no better tile, it counts whole."""
@@ -161,7 +161,7 @@ def predict_tiled(
     Parameters
     ----------
     forward : callable
-        N×h×w×C → N×K×h×w float32 (see `whole.make_forward`).
+        N×h×w×C → N×K×h×w float32 (see `forward.make_forward`).
     image : ndarray
         H×W×C uint8 or float32. Up to a multiple of `multiple` it is continued by mirroring at the bottom and
         on the right, as the network itself does it.

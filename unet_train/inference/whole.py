@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from unet_train.data.normalisation import image_statistics
-from unet_train.data.resampling import resample_image
-from unet_train.errors import UserError
-
-Forward = Callable[[np.ndarray], np.ndarray]
-"""Probabilities of a stack of equal images: N×H×W×C uint8 or float32 → N×K×H×W float32."""
+from unet_train.inference import tiled
+from unet_train.inference.forward import evaluating, make_forward, memory_advice
+from unet_train.preprocessing.intensity import image_statistics
+from unet_train.preprocessing.resampling import resample_image
 
 
 def predict_probabilities(
@@ -78,8 +75,6 @@ def predict_probabilities(
     UserError
         When the accelerator's memory does not suffice; it names the key ``tile.size``.
     """
-    from unet_train.inference import tiled
-
     image = check_image(image)
     if not scale > 0:
         raise ValueError(f"scale must be positive, not {scale}")
@@ -108,85 +103,6 @@ def predict_probabilities(
     if mirror > 0:
         probabilities = probabilities[:, mirror:-mirror, mirror:-mirror]
     return resample_probabilities(probabilities, (image.shape[0], image.shape[1]))
-
-
-def make_forward(
-    model: nn.Module,
-    mean: np.ndarray | Sequence[float] | None = None,
-    std: np.ndarray | Sequence[float] | None = None,
-    *,
-    device: torch.device | str = "cpu",
-    autocast_dtype: torch.dtype | None = None,
-    tta: bool = False,
-) -> Forward:
-    """Wrap a model as a plain function from image stacks to probability stacks.
-
-    Parameters are those of `predict_probabilities`. The model is *not* put into evaluation mode here (use
-    `evaluating` around the calls).
-
-    Returns
-    -------
-    callable
-        N×H×W×C uint8 or float32 in [0, 1] → N×K×H×W float32, both in ordinary memory.
-
-    Raises
-    ------
-    ValueError
-        If only one of `mean` and `std` is given.
-    """
-    from unet_train.inference.tta import average_over_symmetries
-
-    device = torch.device(device)
-    if (mean is None) != (std is None):
-        raise ValueError("mean and std belong together: give both or neither")
-    per_image = None
-    if mean is not None and std is not None:
-        per_image = tuple(
-            torch.as_tensor(np.asarray(v, np.float32)).reshape(1, -1).to(device) for v in (mean, std)
-        )
-
-    def network(pixels: torch.Tensor) -> torch.Tensor:
-        n = pixels.shape[0]
-        with torch.autocast(device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-            if per_image is None:
-                logits = model(pixels)
-            else:
-                logits = model(pixels, per_image[0].expand(n, -1), per_image[1].expand(n, -1))
-        return model.probabilities(logits).float()  # type: ignore[operator]
-
-    def forward(images: np.ndarray) -> np.ndarray:
-        # N×H×W×C seen as N×C×H×W is already what PyTorch calls channels_last: no copy, and the fast layout.
-        pixels = torch.from_numpy(np.require(images, requirements=("C", "W"))).permute(0, 3, 1, 2).to(device)
-        with torch.inference_mode():
-            result = average_over_symmetries(network, pixels) if tta else network(pixels)
-        return result.contiguous().cpu().numpy()
-
-    return forward
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block, every module's own mode again after it."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def memory_advice(size: tuple[int, ...]) -> Iterator[None]:
-    """Turn "out of memory" inside the block into one line that says what to do."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"the accelerator's memory does not suffice to predict {size[0]}×{size[1]} pixels: "
-            "set tile.size to a smaller number (for example tile.size=512)"
-        ) from error
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from unet_train.config.early import expand
+from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.images import image_size, list_images, write_image
+from unet_train.data.io.images import image_size, list_images, write_image
 from unet_train.errors import UserError
 from unet_train.inference.challenge_results import ChallengeWriter, sequence_frames
 from unet_train.inference.predictor import average
+from unet_train.log import LOGGER
 from unet_train.reporting.overlays import add_legend, object_picture
 from unet_train.runs.prediction_inputs import Inputs, Job
 from unet_train.runs.prediction_record import DoneRecord
-from unet_train.training.run_folder import LOGGER
 
 if TYPE_CHECKING:
     from unet_train.runs.prediction import Models, Outcome

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from unet_train.config.build import custom_encoder
-from unet_train.config.early import expand, find_checkpoint
+from unet_train.config.checks import expand, find_checkpoint
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
 from unet_train.inference.predictor import DataDescription, Predictor, Tiling

@@ -15,15 +15,16 @@ from typing import Any
 from tqdm import tqdm
 
 from unet_train.config.build import build_source, build_split
+from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import lay_over, typed
-from unet_train.config.early import check_dataset, expand
 from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.data.check import check_source, format_problems
-from unet_train.data.images import write_image
-from unet_train.data.normalisation import Normaliser
-from unet_train.data.records import Record, Source
+from unet_train.data.io.images import write_image
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.data.records import Record, Source, has_background
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
+from unet_train.log import LOGGER, log_to
 from unet_train.metrics.volume import VolumeScore, summarise_volumes
 from unet_train.models.spec import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
@@ -32,7 +33,7 @@ from unet_train.runs.checkpoint_files import load_predictor
 from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.patients import Patients, has_volumes
-from unet_train.training.run_folder import LOGGER, log_to, write_json
+from unet_train.training.run_folder import write_json
 
 
 def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -77,6 +78,9 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
     for note in source.notes:
         LOGGER.info(note)
+    if has_background(source) != predictor.data.has_background:
+        says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
+        LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(content.get("image_hashes", {}).values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
     if seen and part != "train":

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 
 from unet_train import __version__
-from unet_train.config.early import expand
+from unet_train.config.checks import expand
 from unet_train.config.schema import ExportConfig
 from unet_train.errors import UserError
 from unet_train.inference.graph import PIXELS, PredictionGraph, exportable
 from unet_train.inference.predictor import Predictor
+from unet_train.log import LOGGER, log_to
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import brain_mri_spec, load_file
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL, NOT_PUBLISHED
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.export_check import Case, draw_cases, own_images
 from unet_train.runs.model_card import Exported, model_card
-from unet_train.training.run_folder import LOGGER, log_to
 
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from unet_train.config.build import build_source
+from unet_train.config.checks import check_dataset
 from unet_train.config.compose import typed
-from unet_train.config.early import check_dataset
-from unet_train.data.demo import draw_demo_image
-from unet_train.data.images import scale_pixels
-from unet_train.data.normalisation import Normaliser, Statistics, own_statistics, rescale
+from unet_train.data.io.images import scale_pixels
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import DataDescription, Predictor
 from unet_train.inference.whole import predict_probabilities
+from unet_train.preprocessing.intensity import Statistics, own_statistics, rescale
 
 WHOLE_IMAGES = 2
 LARGEST_SIDE = 1024

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet_train.config.early import expand
+from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.images import image_size, list_images, write_image, write_labels
-from unet_train.data.normalisation import VOLUME_MODES, Statistics, volume_statistics
+from unet_train.data.io.images import image_size, list_images, write_image, write_labels
 from unet_train.errors import UserError, in_terms_of
 from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
+from unet_train.log import LOGGER, log_to
+from unet_train.preprocessing.intensity import VOLUME_MODES, Statistics, volume_statistics
 from unet_train.reporting.overlays import overlay
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.runs.prediction_inputs import Inputs, Job, check_predict, checkpoint_names
 from unet_train.runs.prediction_record import DoneRecord, describe_models
-from unet_train.training.run_folder import LOGGER, log_to
 
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What goes wrong with one result and will with the next: a full disk, a folder that may not be written."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_train.config.early import check_own_encoder, check_whole_model, expand
+from unet_train.config.checks import check_own_encoder, check_whole_model, expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.images import IMAGE_SUFFIXES, list_images, natural_key
+from unet_train.data.io.images import IMAGE_SUFFIXES, list_images, natural_key
 from unet_train.errors import UserError
 
 RESULT_FOLDERS = ("masks", "classes", "objects", "overlays", "probabilities")

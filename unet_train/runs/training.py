@@ -28,33 +28,34 @@ from unet_train.config.build import (
     describe_model,
     encoder_params,
 )
+from unet_train.config.checks import expand
 from unet_train.config.compose import Composed
-from unet_train.config.early import expand
 from unet_train.config.schema import TrainConfig
-from unet_train.data.augmentation import Augmentation, build_augmentation, upright
+from unet_train.data.augmentation.orientation import decide, look, sample
+from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation, upright
 from unet_train.data.check import check_source, format_problems, missing_classes
-from unet_train.data.normalisation import Normaliser
-from unet_train.data.orientation import decide, look, sample
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import Record, Source, Truth
-from unet_train.data.resampling import working_size
-from unet_train.data.sampling import TrainingSet
 from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
-from unet_train.data.volumes import SIDE
 from unet_train.errors import UserError
 from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
+from unet_train.log import LOGGER, log_to
 from unet_train.models.files import read_checkpoint
 from unet_train.models.fusing import fused_copy
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_brain_mri, load_file, load_imagenet, published_weights
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL
 from unet_train.models.weights.downloads import fetch
+from unet_train.preprocessing.brain_crop import SIDE
+from unet_train.preprocessing.resampling import working_size
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.pictures import compared
 from unet_train.training import checkpoints
+from unet_train.training.averages import EMA
 from unet_train.training.distributed import World, world
-from unet_train.training.ema import EMA
 from unet_train.training.evaluation import (
     Evaluation,
     choose_object_rule,
@@ -66,16 +67,7 @@ from unet_train.training.losses import median_frequency
 from unet_train.training.optimizers import build_optimizer
 from unet_train.training.pace import validation_cost, validation_interval
 from unet_train.training.precision import Precision, choose_accelerator, choose_precision
-from unet_train.training.run_folder import (
-    LOGGER,
-    History,
-    claim,
-    keep_config,
-    log_to,
-    refuse_taken,
-    release,
-    write_json,
-)
+from unet_train.training.run_folder import History, claim, keep_config, refuse_taken, release, write_json
 from unet_train.training.schedules import Schedule
 
 __all__ = ["Stopped", "train_run"]
@@ -372,7 +364,7 @@ def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Aug
 
 
 def _weight_map(border: dict[str, Any], scale: float) -> Any:
-    from unet_train.data.border_weights import BorderWeights
+    from unet_train.data.targets.border_weights import BorderWeights
 
     return BorderWeights(**border, scale=scale)
 

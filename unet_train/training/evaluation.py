@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from unet_train.data.normalisation import Normaliser
+from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source, Truth
 from unet_train.inference.objects import ObjectRule, tune
 from unet_train.inference.predictor import Prediction, Predictor

@@ -15,18 +15,20 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from unet_train.data.sampling import Batch, EpochSampler, TrainingSet, make_loader, read_batches
+from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, read_batches
+from unet_train.data.loading.training_set import TrainingSet
 from unet_train.errors import UserError
+from unet_train.log import LOGGER
 from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
 from unet_train.models.unet import UNet
 from unet_train.training import checkpoints
+from unet_train.training.averages import EMA
 from unet_train.training.distributed import World
-from unet_train.training.ema import EMA
 from unet_train.training.evaluation import Evaluation, never_predicted_line
 from unet_train.training.losses import Loss
 from unet_train.training.pace import duration, is_validated, seconds_left
 from unet_train.training.precision import Precision
-from unet_train.training.run_folder import LOGGER, History
+from unet_train.training.run_folder import History
 from unet_train.training.schedules import Schedule
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ import pytest
 
 from unet_train.config.schema import FolderDataset, schema_fields
 from unet_train.data.check import check_source
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.background import FIRST_CLASS, choose_background, describe_background
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.records import IGNORE

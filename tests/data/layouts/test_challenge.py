@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.challenge import ChallengeSource, uncovered_markers
 from unet_train.data.records import IGNORE, Source
 from unet_train.errors import UserError

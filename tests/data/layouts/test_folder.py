@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.folder import FolderSource, discover_values
 from unet_train.data.records import IGNORE, Source
 from unet_train.errors import UserError

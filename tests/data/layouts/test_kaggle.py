@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet_train.data.images import write_image, write_labels
+from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Source
 from unet_train.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import image_size, read_image, read_labels, read_palette
+from unet_train.data.io.images import image_size, read_image, read_labels, read_palette
 from unet_train.data.records import Record
 from unet_train.errors import UserError
 

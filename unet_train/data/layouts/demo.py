@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_train.data.demo import draw_demo_image
 from unet_train.data.records import Record, Truth
+from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 
 

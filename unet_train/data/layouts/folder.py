@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.images import list_images, read_labels
+from unet_train.data.io.images import list_images, read_labels
 from unet_train.data.layouts.background import (
     FIRST_CLASS,
     Classes,

@@ -10,8 +10,8 @@ from unet_train.errors import UserError
 from unet_train.models.files import read_tensors
 from unet_train.models.spec import ModelSpec
 from unet_train.models.weights.downloads import fetch, read_cached
-from unet_train.models.weights.fitting import KEPT_AS_THEY_ARE, LoadReport, shorten, size_text
-from unet_train.models.weights.names import brain_mri_names
+from unet_train.models.weights.key_maps import brain_mri_names
+from unet_train.models.weights.match_state_dict import KEPT_AS_THEY_ARE, LoadReport, shorten, size_text
 
 BRAIN_MRI_URL = (
     "https://github.com/mateuszbuda/brain-segmentation-pytorch/releases/download/v1.0/unet-e012d006.pt"

@@ -12,7 +12,7 @@ from unet_train.errors import UserError
 from unet_train.models.encoders.libraries import timm_library, torchvision_models
 from unet_train.models.files import read_tensors
 from unet_train.models.weights.downloads import NETWORK_TIMEOUT, fetch, offline_message, read_cached
-from unet_train.models.weights.fitting import LoadReport, load_tensors, shorten
+from unet_train.models.weights.match_state_dict import LoadReport, load_tensors, shorten
 
 
 class PublishedWeights(NamedTuple):

@@ -1,0 +1,1 @@
+"""Random transforms, the elastic grid, pasted copies, and whether images may be turned."""

@@ -1,0 +1,1 @@
+"""From records to batches: the training set, its crops, and the loader."""

@@ -1,0 +1,424 @@
+"""Random training samples: functions of (seed, epoch, index) and of nothing else.
+
+So the number of workers, how they are started, the number of processes and a resume cannot change the data.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from unet_train.data.augmentation.pasting import paste_beside, take_copy
+from unet_train.data.augmentation.pipeline import Augmentation
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.data.records import IGNORE, Record, Source, has_background
+from unet_train.data.targets import Target
+from unet_train.errors import UserError
+from unet_train.preprocessing.intensity import Statistics, move_labels, rescale
+from unet_train.preprocessing.resampling import resample_image, resample_labels
+
+WeightMap = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Instances (H×W int32) and target (H×W uint8), both at the working resolution → weights (H×W float32)."""
+
+CACHE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One crop.
+
+    Attributes
+    ----------
+    image : ndarray
+        H×W×C, uint8 or float32 in [0, 1].
+    target : ndarray
+        H×W uint8, `IGNORE` where nothing is known.
+    weight : ndarray or None
+        H×W float32.
+    key : str
+        Of the record.
+    mean, std : ndarray or None
+        C float32, what the model standardises this image with; None under ``fixed``.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+    key: str
+    mean: np.ndarray | None
+    std: np.ndarray | None
+
+
+class _Read(NamedTuple):
+    """One record at the working resolution."""
+
+    image: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray | None
+    statistics: Statistics | None
+    truth: tuple[np.ndarray, np.ndarray] | None
+    """Classes and instances, where objects are to be pasted."""
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """What is cut and moved with the image, by name."""
+        maps = {"target": self.target}
+        if self.weight is not None:
+            maps["weight"] = self.weight
+        if self.truth is not None:
+            maps["classes"], maps["instances"] = self.truth
+        return maps
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.image, self.target, self.weight, *(self.truth or ()))
+        return sum(a.nbytes for a in arrays if a is not None)
+
+
+class TrainingSet(Dataset[Sample]):
+    """Random crops of the training records, indexed by (epoch, index).
+
+    Parameters
+    ----------
+    source : Source
+    records : sequence of Record
+        The training part; records without a label are refused.
+    target : Target
+    scale : float
+        Working over native resolution.
+    normalisation : {'fixed', 'image', 'volume', 'brain'}
+        What mean and std a sample carries, see `Normaliser`. They belong to the whole native image, as they
+        do in evaluation; so the model sees what the augmentation does to intensities. Under ``brain`` images
+        and labels are cut to the brain and brought to 256² first.
+    augmentation : Augmentation
+    crop_size : int, pair of int or None
+        Height and width of the samples at the working resolution; None: whole images (then only images of
+        one size fit in a batch). Where an image is smaller, it is reflected, its target padded with `IGNORE`.
+    foreground_share : float
+        Share of the crops centred on a random pixel of a class, drawn evenly from those in the image (the
+        background, where there is one, aside); the others lie anywhere. An image without such a class is
+        cropped anywhere.
+    samples_per_epoch : int
+        Images are walked through in a new random order each time round, across epochs, so that all are
+        used equally often.
+    seed : int
+    weights : callable or None
+        Makes a weight map, once per image; it moves with the image. Where the data have no instances it
+        is given None.
+    margin : int or None
+        Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
+        fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
+    balance : bool
+        Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
+        image that has it: an image without hands its turn over. Reads all labels at the start.
+    touching_share : float
+        Share of the samples in which a copy of one of the image's objects is pasted to touch another
+        (`pasting`); target and weights are made anew there. Needs instances.
+    cache_bytes : int
+        Decoded images, targets and weights are kept up to this (in each worker process).
+
+    Raises
+    ------
+    UserError
+        No records, records without labels, or values out of range.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        records: Sequence[Record],
+        *,
+        target: Target,
+        scale: float = 1.0,
+        normalisation: str = "image",
+        augmentation: Augmentation | None = None,
+        crop_size: int | tuple[int, int] | None = 256,
+        foreground_share: float = 0.5,
+        samples_per_epoch: int,
+        seed: int,
+        weights: WeightMap | None = None,
+        margin: int | None = None,
+        balance: bool = False,
+        touching_share: float = 0.0,
+        cache_bytes: int = CACHE_BYTES,
+    ):
+        if not records:
+            raise UserError("the split leaves no record to train on; see split.val_fraction and split.file")
+        for record in records:
+            if not record.trainable:
+                raise UserError(
+                    f"{record.key} has no label to train on; leave it out of the split's train part"
+                )
+        if not 0 <= foreground_share <= 1:
+            raise UserError(f"augmentation.foreground_share={foreground_share} must lie between 0 and 1")
+        if not 0 <= touching_share <= 1:
+            raise UserError(f"augmentation.touching_share={touching_share} must lie between 0 and 1")
+        if samples_per_epoch < 1:
+            raise UserError(f"trainer.samples_per_epoch={samples_per_epoch} must be at least 1")
+        if scale <= 0:
+            raise UserError(f"dataset.scale={scale} must be positive")
+        if isinstance(crop_size, int):
+            crop_size = (crop_size, crop_size)
+        if crop_size is not None and min(crop_size) < 1:
+            raise UserError(f"augmentation.crop_size={crop_size} must be positive")
+        self.source = source
+        self.records = list(records)
+        self.target = target
+        self.scale = float(scale)
+        self.normaliser = Normaliser(source, normalisation)
+        self.augmentation = augmentation or Augmentation([])
+        self.crop_size = crop_size
+        self.foreground_share = float(foreground_share)
+        self.touching_share = float(touching_share)
+        self.samples_per_epoch = int(samples_per_epoch)
+        self.seed = int(seed)
+        self.weights = weights
+        if margin is None:
+            margin = min(crop_size) // 8 if crop_size is not None and self.augmentation.warps else 0
+        self.margin = margin
+        self.cache_bytes = cache_bytes
+        self._cache: OrderedDict[str, _Read] = OrderedDict()
+        self._cached = 0
+        self._order: tuple[int, np.ndarray] | None = None
+        self._first = 1 if has_background(source) else 0
+        self._with_class: dict[int, np.ndarray] = {}
+        if balance:
+            self._with_class = self._images_by_class()
+
+    def __len__(self) -> int:
+        """Samples per epoch."""
+        return self.samples_per_epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker gets no cache: it would be copied through a pipe.
+        return self.__dict__ | {"_cache": OrderedDict(), "_cached": 0, "_order": None}
+
+    def record_number(self, epoch: int, index: int) -> int:
+        """Which record a sample is cut from (before `balance`): the walk through the permutations."""
+        walk, step = divmod(epoch * self.samples_per_epoch + index, len(self.records))
+        if self._order is None or self._order[0] != walk:
+            self._order = (
+                walk,
+                np.random.default_rng([self.seed, walk, 7919]).permutation(len(self.records)),
+            )
+        return int(self._order[1][step])
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        """The sample of (epoch, index).
+
+        Raises
+        ------
+        UserError
+            A file that cannot be read, naming it.
+        """
+        epoch, index = place
+        rng = np.random.default_rng([self.seed, epoch, index])
+        number = self.record_number(epoch, index)
+        centred = rng.random() < self.foreground_share
+        turn = rng.random()
+        wanted: int | None = None
+        if centred and self._with_class:
+            classes = list(self._with_class)
+            if len(classes) > 1:
+                wanted = classes[int(rng.integers(len(classes)))]
+            having = self._with_class[classes[0] if wanted is None else wanted]
+            if number not in having:
+                number = int(having[int(turn * len(having))])
+        record = self.records[number]
+        read = self._read(record)
+        draw = [self.seed, epoch, index, 1]
+        if self.crop_size is None:
+            image, masks = self._with_touching(read, read.image, read.maps, [self.seed, epoch, index, 2])
+            image, masks = self.augmentation(image, masks, draw)
+        else:
+            image, masks = self._crop(read, rng, draw, [self.seed, epoch, index, 2], centred, wanted)
+        statistics = read.statistics
+        return Sample(
+            image=np.ascontiguousarray(image),
+            target=np.ascontiguousarray(masks["target"]),
+            weight=np.ascontiguousarray(masks["weight"]) if "weight" in masks else None,
+            key=record.key,
+            mean=None if statistics is None else np.array(statistics.mean, np.float32),
+            std=None if statistics is None else np.array(statistics.std, np.float32),
+        )
+
+    def _crop(
+        self,
+        read: _Read,
+        rng: np.random.Generator,
+        draw: list[int],
+        paste_draw: list[int],
+        centred: bool,
+        wanted: int | None,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        assert self.crop_size is not None
+        masks = read.maps
+        height, width = self.crop_size
+        classes = self._classes(masks["target"], wanted) if centred else []
+        top, left = _place(rng, masks["target"], self.crop_size, classes)
+        # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
+        rows, columns = height, width
+        if self.augmentation.turns:
+            rows = columns = max(height, width)
+        if self.augmentation.transforms:
+            rows, columns = rows + 2 * self.margin, columns + 2 * self.margin
+        above, before = (rows - height) // 2, (columns - width) // 2
+        window = (top - above, left - before, rows, columns)
+        cut = {
+            name: _cut(mask, *window, fill=IGNORE if name in ("target", "classes") else 0)
+            for name, mask in masks.items()
+        }
+        image, cut = self._with_touching(read, _cut(read.image, *window, fill=None), cut, paste_draw)
+        image, cut = self.augmentation(image, cut, draw)
+        inner = (slice(above, above + height), slice(before, before + width))
+        return image[inner], {name: mask[inner] for name, mask in cut.items()}
+
+    def _classes(self, target: np.ndarray, wanted: int | None) -> Sequence[int]:
+        """Classes a crop may be centred on: the wanted one where the target has it, else all but the background."""
+        present = np.flatnonzero(np.bincount(target.ravel(), minlength=256)[:IGNORE])
+        if wanted is not None and wanted in present:
+            return [wanted]
+        return present[present >= self._first].tolist()
+
+    def _images_by_class(self) -> dict[int, np.ndarray]:
+        """Class id → numbers of the records whose labels show it; without the background."""
+        found: dict[int, list[int]] = {}
+        for number, record in enumerate(self.records):
+            present = np.flatnonzero(np.bincount(self.source.read_truth(record).classes.ravel())[:IGNORE])
+            for index in present[present >= self._first].tolist():
+                found.setdefault(index, []).append(number)
+        return {index: np.array(found[index], np.intp) for index in sorted(found)}
+
+    def class_pixels(self, outputs: int) -> np.ndarray:
+        """Pixels of each class of the target in each training image, at the working resolution.
+
+        Reads every image once, as the first epoch would.
+
+        Parameters
+        ----------
+        outputs : int
+            Classes K of the target.
+
+        Returns
+        -------
+        ndarray
+            R×K int64, a row per record; unknown pixels count nowhere.
+        """
+        return np.stack(
+            [np.bincount(self._read(r).target.ravel(), minlength=256)[:outputs] for r in self.records]
+        ).astype(np.int64)
+
+    def _with_touching(
+        self, read: _Read, image: np.ndarray, maps: dict[str, np.ndarray], draw: list[int]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The window with an object pasted beside another, in its share of the cases; target and weight alone."""
+        if read.truth is None:
+            return image, maps
+        classes, instances = maps.pop("classes"), maps.pop("instances")
+        rng = np.random.default_rng(draw)
+        if rng.random() >= self.touching_share:
+            return image, maps
+        patch = take_copy(read.image, *read.truth, rng)
+        if patch is None:
+            return image, maps
+        image, classes, instances = paste_beside(image, classes, instances, patch, rng)
+        target, weight = self._target(classes, instances)
+        return image, {"target": target} | ({} if weight is None else {"weight": weight})
+
+    def _target(
+        self, classes: np.ndarray, instances: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        target = self.target.make(classes, instances, self.scale)
+        if self.weights is None:
+            return target, None
+        return target, self.weights(instances, target).astype(np.float32, copy=False)  # type: ignore[arg-type]
+
+    def _read(self, record: Record) -> _Read:
+        if record.key in self._cache:
+            self._cache.move_to_end(record.key)
+            return self._cache[record.key]
+        native = self.source.read_image(record)
+        truth = self.source.read_truth(record)
+        if truth.classes.shape != native.shape[:2]:
+            raise UserError(
+                f"{record.key}: the image {record.image} is {native.shape[:2]}, "
+                f"its label {truth.classes.shape}"
+            )
+        statistics = self.normaliser.statistics(record, native)
+        image = resample_image(rescale(native, statistics), self.scale)
+        classes = resample_labels(move_labels(truth.classes, statistics), self.scale)
+        instances = truth.instances
+        if instances is not None:
+            instances = resample_labels(move_labels(instances, statistics), self.scale)
+        elif self.touching_share > 0:
+            raise UserError(
+                f"augmentation.touching_share={self.touching_share}: {record.key} has no instances to paste; "
+                "set it to 0, or say dataset.instances=true if its mask holds one number per object"
+            )
+        target, weight = self._target(classes, instances)
+        pasted_from = (classes, instances) if self.touching_share > 0 and instances is not None else None
+        read = _Read(image, target, weight, statistics, pasted_from)
+        if read.nbytes <= self.cache_bytes:
+            self._cache[record.key] = read
+            self._cached += read.nbytes
+            while self._cached > self.cache_bytes:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
+        return read
+
+
+def _place(
+    rng: np.random.Generator, target: np.ndarray, crop: tuple[int, int], classes: Sequence[int]
+) -> tuple[int, int]:
+    """Top and left of a crop inside the picture; where it is larger, the picture lies in its middle.
+
+    Centred on a pixel of one of `classes`, drawn evenly; anywhere if there are none.
+    """
+    middle: tuple[float, float] | None = None
+    uniform = rng.random(2)
+    if len(classes):
+        pixels = np.flatnonzero(target.ravel() == classes[int(rng.integers(len(classes)))])
+        row, column = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[1])
+        middle = (row, column)
+    corner = []
+    for axis in (0, 1):
+        room = target.shape[axis] - crop[axis]
+        if room <= 0:
+            corner.append(-((-room) // 2))
+        elif middle is None:
+            corner.append(int(uniform[axis] * (room + 1)))
+        else:
+            corner.append(int(np.clip(middle[axis] - crop[axis] // 2, 0, room)))
+    return corner[0], corner[1]
+
+
+def _cut(array: np.ndarray, top: int, left: int, height: int, width: int, fill: int | None) -> np.ndarray:
+    """A window of a picture; beyond the edge `fill`, or the picture reflected if that is None."""
+    bottom, right = top + height, left + width
+    part = array[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    padding = [
+        (max(-top, 0), max(bottom - array.shape[0], 0)),
+        (max(-left, 0), max(right - array.shape[1], 0)),
+    ]
+    if not any(map(sum, padding)):
+        return part
+    if fill is not None:
+        return np.pad(part, padding, constant_values=fill)
+    # Reflect the whole picture, not the part: the part may be narrower than what is missing.
+    rows, columns = (
+        _reflected(start, count, length)
+        for start, count, length in ((top, height, array.shape[0]), (left, width, array.shape[1]))
+    )
+    return array[rows[:, None], columns]
+
+
+def _reflected(start: int, count: int, length: int) -> np.ndarray:
+    """Indices start … start+count-1, folded into 0 … length-1 by reflection that repeats no edge."""
+    if length == 1:
+        return np.zeros(count, np.intp)
+    folded = np.arange(start, start + count) % (2 * length - 2)
+    return np.where(folded < length, folded, 2 * length - 2 - folded)

@@ -1,0 +1,1 @@
+"""The drawn images, so that everything can be tried without a download."""
