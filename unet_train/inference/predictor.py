@@ -212,17 +212,37 @@ class Predictor:
         prepared = preprocessing.apply(image, statistics)
         if prepared.blank:
             return prepared.background(len(self.target.outputs(self.data.classes)))
-        probabilities = predict_probabilities(
+        return preprocessing.undo(self.network(prepared.image, prepared.statistics), prepared)
+
+    def network(
+        self, image: np.ndarray, statistics: Statistics | None, tiling: Tiling | None = None
+    ) -> np.ndarray:
+        """What the network says of an image or a part of one that `preprocessing` has prepared.
+
+        Parameters
+        ----------
+        image : ndarray
+            h×w×C at the working resolution, uint8 or float32 in [0, 1].
+        statistics : Statistics or None
+            What it is standardised with; None: the model's own numbers.
+        tiling : Tiling or None
+            None: the predictor's.
+
+        Returns
+        -------
+        ndarray
+            K×h×w float32.
+        """
+        return predict_probabilities(
             self.model,
-            prepared.image,
-            mean=prepared.mean,
-            std=prepared.std,
+            image,
+            mean=statistics.mean if statistics else None,
+            std=statistics.std if statistics else None,
             device=self.device,
             autocast_dtype=self.dtype,
-            tiling=self.tiling,
+            tiling=tiling or self.tiling,
             tta=self.tta,
         )
-        return preprocessing.undo(probabilities, prepared)
 
     def decode(self, outputs: np.ndarray) -> Prediction:
         """The data set's classes from the model's outputs (K×H×W float32)."""

@@ -23,6 +23,7 @@ from unet_train.errors import UserError
 from unet_train.inference.forward import evaluating, memory_advice
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import (
+    Tiling,
     axis_weights,
     choose_tile,
     extend,
@@ -30,7 +31,6 @@ from unet_train.inference.tiled import (
     tile_geometry,
     tile_starts,
 )
-from unet_train.inference.whole import predict_probabilities
 from unet_train.preprocessing.intensity import SMALLEST_STD, Statistics
 from unet_train.preprocessing.parts import AxisPart
 from unet_train.preprocessing.preprocessing import Preprocessing
@@ -139,15 +139,7 @@ def predict_large(
             side, overlap = tile_geometry(side, overlap, multiple)
 
             def network(block: np.ndarray) -> np.ndarray:
-                return predict_probabilities(
-                    predictor.model,
-                    block,
-                    mean=statistics.mean if statistics else None,
-                    std=statistics.std if statistics else None,
-                    device=predictor.device,
-                    autocast_dtype=predictor.dtype,
-                    tta=predictor.tta,
-                )
+                return predictor.network(block, statistics, Tiling())
 
             def predict(pixels: np.ndarray, rows: Stretch, columns: Stretch) -> np.ndarray:
                 outputs = predict_tile(network, pixels, data.preprocessing, statistics, rows, columns)

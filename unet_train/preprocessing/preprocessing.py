@@ -52,16 +52,6 @@ class Prepared:
     statistics: Statistics | None
     blank: bool = False
 
-    @property
-    def mean(self) -> tuple[float, ...] | None:
-        """One value per channel, None for the model's own."""
-        return None if self.statistics is None else self.statistics.mean
-
-    @property
-    def std(self) -> tuple[float, ...] | None:
-        """One value per channel, None for the model's own."""
-        return None if self.statistics is None else self.statistics.std
-
     def background(self, outputs: int) -> np.ndarray:
         """Probabilities (outputs×H×W float32, native size) of a `blank` one."""
         return background(outputs, self.native)
