@@ -7,6 +7,7 @@ from torch import nn
 
 from unet_train.errors import UserError
 from unet_train.inference import tiled
+from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
 from unet_train.models.spec import ModelSpec, build_model
 
@@ -95,37 +96,31 @@ def test_tiled_equals_whole_once_the_overlap_covers_the_view(size, tta):
     if tta:  # flips shift the pooling grid unless the size fits it
         image = image[: size[0] // 4 * 4, : size[1] // 4 * 4]
         whole = predict_probabilities(model, image, tta=True)
-    result = predict_probabilities(model, image, tile=64, overlap=overlap, batch=3, tta=tta)
+    result = predict_probabilities(model, image, tiling=Tiling(64, overlap, batch=3), tta=tta)
     # Stated tolerance: the edge weight (1e-6 each) plus rounding in another order.
     np.testing.assert_allclose(result, whole, atol=2e-5)
 
 
-def test_too_small_an_overlap_differs_and_mirrored_frames_still_agree():
+def test_too_small_an_overlap_differs():
     model = Pooled().eval()
     image = np.random.default_rng(1).integers(0, 256, (120, 120, 1), dtype=np.uint8)
     whole = predict_probabilities(model, image)
-    seams = np.abs(predict_probabilities(model, image, tile=32, overlap=0) - whole)
+    seams = np.abs(predict_probabilities(model, image, tiling=Tiling(32, 0)) - whole)
     assert seams.max() > 1e-3, "without an overlap the seams show: the test above can fail"
-    blended = np.abs(predict_probabilities(model, image, tile=32, overlap=16) - whole)
+    blended = np.abs(predict_probabilities(model, image, tiling=Tiling(32, 16)) - whole)
     assert blended.mean() < seams.mean()
-    mirrored = predict_probabilities(model, image, mirror=16)
-    assert np.abs(mirrored - whole).max() > 1e-3
-    overlap = int(np.ceil(Pooled.REACH / 0.375))
-    np.testing.assert_allclose(
-        predict_probabilities(model, image, tile=64, overlap=overlap, mirror=16), mirrored, atol=2e-5
-    )
 
 
 def test_impossible_tiles_are_refused_in_one_line():
     model, image = Pooled(), np.zeros((64, 64, 1), np.uint8)
-    for keys in (
-        {"tile": 0},
-        {"tile": 32, "overlap": 32},
-        {"tile": 32, "overlap": -1},
-        {"tile": 32, "batch": 0},
+    for tiling in (
+        Tiling(0),
+        Tiling(32, 32),
+        Tiling(32, -1),
+        Tiling(32, batch=0),
     ):
         with pytest.raises(UserError, match=r"^tile\.(size|overlap|batch): "):
-            predict_probabilities(model, image, **keys)
+            predict_probabilities(model, image, tiling=tiling)
 
 
 def test_the_tile_follows_the_free_memory():
@@ -137,7 +132,7 @@ def test_the_tile_follows_the_free_memory():
     assert tiled.choose_tile(model, (1000, 1000, 1), free_bytes=1000) == 16, "never smaller than four strides"
     assert tiled.free_memory("cpu") > 1 << 20
     image = np.zeros((40, 40, 1), np.uint8)
-    assert predict_probabilities(model, image, tile="auto").shape == (3, 40, 40)
+    assert predict_probabilities(model, image, tiling=Tiling("auto")).shape == (3, 40, 40)
 
 
 def classic(depth=2, features=4, **keys):
@@ -157,7 +152,7 @@ def test_the_classic_net_tiled_equals_whole(size):
     model = classic()
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
     whole = predict_probabilities(model, image)
-    result = predict_probabilities(model, image, tile=128, overlap=int(np.ceil(26 / 0.375)))
+    result = predict_probabilities(model, image, tiling=Tiling(128, int(np.ceil(26 / 0.375))))
     np.testing.assert_allclose(result, whole, atol=2e-5)
     assert whole.std() > 0.01
 
@@ -170,10 +165,8 @@ def test_a_model_normalised_per_image_sees_the_same_statistics_in_every_tile():
     with torch.no_grad():
         own = model.probabilities(model(torch.from_numpy(image).permute(2, 0, 1)[None]))[0].numpy()
     np.testing.assert_allclose(whole, own, atol=1e-4, err_msg="as the model does it by itself")
-    tiled_result = predict_probabilities(model, image, tile=128, overlap=72)
+    tiled_result = predict_probabilities(model, image, tiling=Tiling(128, 72))
     np.testing.assert_allclose(tiled_result, whole, atol=2e-5)
-    mirrored = predict_probabilities(model, image, mirror=64)
-    assert np.abs(mirrored[:, 60:-60, 60:-60] - whole[:, 60:-60, 60:-60]).max() < 2e-5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 20), (5, 5), (40, 2)])
@@ -181,4 +174,4 @@ def test_tiny_images_are_padded_by_tiles_as_by_the_network(size):
     model = classic()
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
     whole = predict_probabilities(model, image)
-    np.testing.assert_allclose(predict_probabilities(model, image, tile=64), whole, atol=1e-6)
+    np.testing.assert_allclose(predict_probabilities(model, image, tiling=Tiling(64)), whole, atol=1e-6)

@@ -1,13 +1,12 @@
-"""The door to the network: what goes in, what comes back, at which size, in which mode."""
+"""The door to the network: what goes in, what comes back, in which mode."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.inference.whole import predict_probabilities, resample_probabilities
+from unet_train.inference.whole import predict_probabilities
 
 
 class Brightness(nn.Module):
@@ -30,7 +29,7 @@ class Brightness(nn.Module):
         return torch.cat([1 - logits, logits], 1)
 
 
-def test_uint8_stays_uint8_and_comes_back_at_native_size():
+def test_uint8_stays_uint8_and_comes_back_at_its_size():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (13, 17, 3), dtype=np.uint8)
     model = Brightness().train()
@@ -51,25 +50,6 @@ def test_mean_and_std_reach_the_network_per_image():
     assert model.seen[0][2].shape == (1, 2)
     with pytest.raises(ValueError, match="mean and std"):
         predict_probabilities(model, image, mean=[0.2, 0.4])
-
-
-def test_scale_averages_areas_and_interpolates_back():
-    rng = np.random.default_rng(1)
-    image = rng.random((20, 30, 1), dtype=np.float32)
-    model = Brightness()
-    result = predict_probabilities(model, image, scale=0.5)
-    assert model.seen[0][0] == (1, 1, 10, 15)
-    small = image[..., 0].reshape(10, 2, 15, 2).mean((1, 3))
-    np.testing.assert_allclose(result[1], cv2.resize(small, (30, 20)), atol=1e-6)
-    assert predict_probabilities(model, image, scale=0.01).shape == (2, 20, 30), "never below one pixel"
-    assert predict_probabilities(model, image, scale=2.0).shape == (2, 20, 30)
-
-
-def test_many_channels_and_probabilities_of_other_sizes():
-    image = np.full((9, 7, 6), 200, np.uint8)
-    np.testing.assert_allclose(predict_probabilities(Brightness(), image, scale=0.4)[1], 200 / 255, atol=1e-6)
-    assert resample_probabilities(np.ones((3, 4, 5), np.float32), (9, 8)).shape == (3, 9, 8)
-    assert (resample_probabilities(np.ones((3, 9, 8), np.float32), (4, 5)) == 1).all()
 
 
 def test_tta_is_the_mean_over_eight_orientations():
@@ -93,14 +73,6 @@ def test_tta_is_the_mean_over_eight_orientations():
     np.testing.assert_allclose(result, expected, atol=1e-5)
     turned = predict_probabilities(model, np.ascontiguousarray(np.rot90(image)), tta=True)[1]
     np.testing.assert_allclose(turned, np.rot90(result), atol=1e-5, err_msg="turning in turns the result")
-
-
-def test_mirror_gives_context_and_is_cut_off():
-    image = np.random.default_rng(3).random((5, 6, 1), dtype=np.float32)
-    model = Brightness()
-    result = predict_probabilities(model, image, mirror=8)
-    assert model.seen[0][0] == (1, 1, 21, 22)
-    np.testing.assert_allclose(result[1], image[..., 0], atol=1e-6)
 
 
 def test_out_of_memory_is_advice_not_a_traceback():

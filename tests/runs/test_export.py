@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.graph import PredictionGraph, area_weights, linear_weights
 from unet_train.inference.predictor import DataDescription, Predictor
-from unet_train.inference.whole import resample_probabilities
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import brain_mri
 from unet_train.preprocessing.intensity import image_statistics, volume_statistics
-from unet_train.preprocessing.resampling import resample_image
+from unet_train.preprocessing.resampling import resample_image, resample_probabilities
 from unet_train.runs import export
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.training import checkpoints

@@ -14,7 +14,8 @@ from unet_train.data.targets.classes import ClassesTarget
 from unet_train.inference.predictor import Predictor
 from unet_train.models.spec import ModelSpec
 from unet_train.models.unet import UNet
-from unet_train.preprocessing.intensity import SMALLEST_STD, VOLUME_MODES
+from unet_train.preprocessing.intensity import SMALLEST_STD
+from unet_train.preprocessing.resampling import round_half_up, working_fraction
 
 PIXELS = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 """Types of the pixels that can go in."""
@@ -49,10 +50,10 @@ class PredictionGraph(nn.Module):
         self.predictor = predictor
         self.model = cast(UNet, predictor.model)
         self.pixels = pixels
-        self.per_volume = data.normalisation in VOLUME_MODES
+        self.per_volume = data.preprocessing.per_volume
         self.per_image = data.normalisation == "image"
         self.intensity_range = None if self.per_volume else data.intensity_range
-        self.scale = Fraction(data.scale).limit_denominator(10_000)
+        self.scale = working_fraction(data.scale)
         self.target = predictor.target
         self.gap = _reach(self.target, data.scale)
         self.has_outputs = not isinstance(self.target, ClassesTarget)
@@ -132,8 +133,8 @@ def _reach(target: Target, scale: float) -> int:
 
 
 def _scaled(size: int, scale: Fraction) -> Any:
-    """`data.resampling.working_size` in whole numbers, which a graph can carry for any size."""
-    return torch.sym_max(1, (2 * size * scale.numerator + scale.denominator) // (2 * scale.denominator))
+    """`resampling.working_size` of one axis, which a graph can carry for any size."""
+    return torch.sym_max(1, round_half_up(size, scale))
 
 
 def area_weights(size: int, new: int) -> Tensor:

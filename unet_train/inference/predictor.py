@@ -17,15 +17,10 @@ from unet_train.data.io.images import image_size, read_image, scale_pixels
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule, objects_from_maps
-from unet_train.inference.whole import predict_probabilities, resample_probabilities
-from unet_train.preprocessing.brain_crop import background
-from unet_train.preprocessing.intensity import (
-    VOLUME_MODES,
-    Statistics,
-    own_statistics,
-    rescale,
-    volume_statistics,
-)
+from unet_train.inference.tiled import Tiling
+from unet_train.inference.whole import predict_probabilities
+from unet_train.preprocessing.intensity import Statistics
+from unet_train.preprocessing.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,11 @@ class DataDescription:
     has_background: bool = True
     palette: tuple[tuple[int, int, int], ...] | None = None
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The way of an image to the network and back."""
+        return Preprocessing(self.normalisation, self.scale)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types for the checkpoint."""
         return asdict(self)
@@ -86,15 +86,6 @@ class DataDescription:
         if values.get("palette") is not None:
             values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
         return cls(**values)
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How large images are cut; None: whole."""
-
-    size: int | str | None = None
-    overlap: int | None = None
-    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -217,27 +208,41 @@ class Predictor:
             Of the image's volume. None: computed from the image, unless the model's normalisation is fixed.
             Where they cut to a window of the image, all else is background; so is a slice without brain.
         """
-        if statistics is None:
-            statistics = own_statistics(image, self.data.normalisation)
-        window = statistics.window if statistics else None
-        if window is not None and window.blank(image):
-            return background(len(self.target.outputs(self.data.classes)), window.shape)
-        probabilities = predict_probabilities(
+        preprocessing = self.data.preprocessing
+        prepared = preprocessing.apply(image, statistics)
+        if prepared.blank:
+            return prepared.background(len(self.target.outputs(self.data.classes)))
+        return preprocessing.undo(self.network(prepared.image, prepared.statistics), prepared)
+
+    def network(
+        self, image: np.ndarray, statistics: Statistics | None, tiling: Tiling | None = None
+    ) -> np.ndarray:
+        """What the network says of an image or a part of one that `preprocessing` has prepared.
+
+        Parameters
+        ----------
+        image : ndarray
+            h×w×C at the working resolution, uint8 or float32 in [0, 1].
+        statistics : Statistics or None
+            What it is standardised with; None: the model's own numbers.
+        tiling : Tiling or None
+            None: the predictor's.
+
+        Returns
+        -------
+        ndarray
+            K×h×w float32.
+        """
+        return predict_probabilities(
             self.model,
-            rescale(image, statistics),
+            image,
             mean=statistics.mean if statistics else None,
             std=statistics.std if statistics else None,
-            scale=self.data.scale,
             device=self.device,
             autocast_dtype=self.dtype,
-            tile=self.tiling.size,
-            overlap=self.tiling.overlap,
-            batch=self.tiling.batch,
+            tiling=tiling or self.tiling,
             tta=self.tta,
         )
-        if window is None:
-            return probabilities
-        return window.place(resample_probabilities(probabilities, (window.square, window.square)))
 
     def decode(self, outputs: np.ndarray) -> Prediction:
         """The data set's classes from the model's outputs (K×H×W float32)."""
@@ -281,11 +286,10 @@ class Predictor:
         UserError
             See `predict`.
         ValueError
-            Slices of different kinds, where they are normalised together; see `volume_statistics`.
+            Slices of different kinds, where they are normalised together; see `intensity.volume_statistics`.
         """
         images = [self._pixels(image) for image in slices]
-        mode = self.data.normalisation
-        statistics = volume_statistics(images, mode) if mode in VOLUME_MODES else None
+        statistics = self.data.preprocessing.volume_statistics(images)
         return [self.decode(self.outputs(image, statistics)) for image in images]
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 Tiles are predicted in raster order. What a tile shares with its right neighbour waits in memory; what it
 shares with the row of tiles below waits in a temporary file, and so do finished rows until they make whole
-tiles of the output. The result is that of `tiled.predict_tiled`.
+tiles of the output. Tiles are those of `tiled.predict_tiled` at the working resolution, on the whole image's
+grid; each comes back to native pixels by itself and is blended there, so that the result is that of tiled
+inference wherever the tiles agree.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from unet_train.errors import UserError
 from unet_train.inference.forward import evaluating, memory_advice
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import (
+    Tiling,
     axis_weights,
     choose_tile,
     extend,
@@ -28,8 +31,9 @@ from unet_train.inference.tiled import (
     tile_geometry,
     tile_starts,
 )
-from unet_train.inference.whole import predict_probabilities
-from unet_train.preprocessing.intensity import SMALLEST_STD, VOLUME_MODES, Statistics, rescale
+from unet_train.preprocessing.intensity import SMALLEST_STD, Statistics
+from unet_train.preprocessing.parts import AxisPart
+from unet_train.preprocessing.preprocessing import Preprocessing
 
 LARGE_PIXELS = 64 << 20
 """From this size on (8192 × 8192) an image is better streamed: it has 256 MB of probabilities per class."""
@@ -116,7 +120,7 @@ def predict_large(
     data = predictor.data
     intensity_range = intensity_range or data.intensity_range
     with TifRegions(path, intensity_range=intensity_range, channels=data.channels) as regions:
-        if statistics is None and data.normalisation in VOLUME_MODES:
+        if statistics is None and data.preprocessing.per_volume:
             raise UserError(
                 f"{path}: too large for a model with dataset.normalisation={data.normalisation}, which needs the grey "
                 "values of the whole volume at once; use a model with normalisation=image or fixed"
@@ -134,32 +138,23 @@ def predict_large(
                 side = fits or LARGEST_TILE
             side, overlap = tile_geometry(side, overlap, multiple)
 
-            def predict_block(block: np.ndarray) -> np.ndarray:
-                with memory_advice(block.shape[:2]):
-                    outputs = predict_probabilities(
-                        predictor.model,
-                        rescale(block, statistics),
-                        mean=statistics.mean if statistics else None,
-                        std=statistics.std if statistics else None,
-                        scale=data.scale,
-                        device=predictor.device,
-                        autocast_dtype=predictor.dtype,
-                        tta=predictor.tta,
-                    )
+            def network(block: np.ndarray) -> np.ndarray:
+                return predictor.network(block, statistics, Tiling())
+
+            def predict(pixels: np.ndarray, rows: Stretch, columns: Stretch) -> np.ndarray:
+                outputs = predict_tile(network, pixels, data.preprocessing, statistics, rows, columns)
                 # The way back to the data set's classes looks at neighbouring pixels; it is taken here, where
                 # a tile has them, and the tile's edge hardly counts.
                 return predictor.target.class_probabilities(outputs, data.scale)
 
-            native = [max(1, round(length / data.scale)) for length in (side, overlap, multiple)]
-            native[0] = max(2, round(native[0] / native[2])) * native[2]
-            blocks = stream_classes(
-                predict_block,
-                regions,
-                tile=native[0],
-                overlap=min(native[1], native[0] - native[2]),
-                multiple=native[2],
-                folder=Path(output).parent,
-                progress=progress,
+            axes = [
+                cut_axis(length, data.preprocessing, tile=side, overlap=overlap, multiple=multiple)
+                for length in regions.shape[:2]
+            ]
+            blocks = to_classes(
+                stream_probabilities(
+                    predict, regions, axes[0], axes[1], folder=Path(output).parent, progress=progress
+                )
             )
             preview = _Preview(regions, len(data.classes))
             tiles = raster_tiles(preview.watch(blocks), regions.shape[:2], OUTPUT_TILE, Path(output).parent)
@@ -168,29 +163,124 @@ def predict_large(
 
 
 Block = tuple[int, int, np.ndarray]
-"""Top row, left column and class ids (h×w uint8) of a finished rectangle."""
+"""Top row, left column and class ids (h×w uint8) or probabilities (K×h×w float32) of a finished rectangle."""
 
 
-def stream_classes(
-    predict_block: Callable[[np.ndarray], np.ndarray],
-    regions: Regions,
-    *,
-    tile: int,
-    overlap: int,
-    multiple: int,
-    folder: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Block]:
-    """Predict an image tile by tile and give its class ids, rectangle by rectangle.
+@dataclass(frozen=True)
+class Stretch:
+    """What a row (column) of tiles takes of an axis.
+
+    Attributes
+    ----------
+    side : int
+        Pixels the network sees, the mirrored ones behind the image's end included.
+    seen : AxisPart
+        Working pixels of the image that they are made from.
+    own : AxisPart
+        Those among them that the tile begins with; what is predicted for them comes back to native pixels.
+    weights : ndarray
+        Blending weights of the native pixels ``own.target``, float32; over all stretches they sum to one.
+    """
+
+    side: int
+    seen: AxisPart
+    own: AxisPart
+    weights: np.ndarray
+
+    @property
+    def before(self) -> int:
+        """Working pixels of `seen` before the tile: mirrored behind the end they may be wanted."""
+        return self.own.start - self.seen.start
+
+
+def cut_axis(
+    length: int, preprocessing: Preprocessing, *, tile: int, overlap: int, multiple: int
+) -> list[Stretch]:
+    """The stretches of an axis, as `tiled.predict_tiled` cuts the axis of the prepared image.
 
     Parameters
     ----------
-    predict_block : callable
-        h×w×C → K×h×w float32.
+    length : int
+        Native pixels.
+    preprocessing : Preprocessing
+        Of it the scale alone.
+    tile, overlap, multiple : int
+        In working pixels, see `tiled.tile_starts`.
+
+    Returns
+    -------
+    list of Stretch
+        From the first to the last.
+    """
+    working = preprocessing.working_length(length)
+    full = math.ceil(working / multiple) * multiple
+    side = min(tile, full)
+    starts = tile_starts(full, side, min(overlap, side - 1), multiple)
+    # The pixels behind the image's end are mirrored from as many before it.
+    first_mirrored = max(0, 2 * working - 1 - full)
+    stretches = []
+    for start, weights in zip(starts, axis_weights(starts, side), strict=True):
+        stop = min(start + side, working)
+        own = preprocessing.part(length, start, stop)
+        begin = min(start, first_mirrored) if start + side > working else start
+        seen = own if begin == start else preprocessing.part(length, begin, stop)
+        stretches.append(Stretch(side, seen, own, own.to_native(weights[: own.length])))
+    return stretches
+
+
+def predict_tile(
+    network: Callable[[np.ndarray], np.ndarray],
+    pixels: np.ndarray,
+    preprocessing: Preprocessing,
+    statistics: Statistics | None,
+    rows: Stretch,
+    columns: Stretch,
+) -> np.ndarray:
+    """Predict one tile: native pixels in, native probabilities out.
+
+    Parameters
+    ----------
+    network : callable
+        h×w×C at the working resolution → K×h×w float32.
+    pixels : ndarray
+        ``rows.seen.source`` × ``columns.seen.source`` × C, uint8 or float32 in [0, 1].
+    preprocessing : Preprocessing
+    statistics : Statistics or None
+        Of the whole image.
+    rows, columns : Stretch
+
+    Returns
+    -------
+    ndarray
+        K × ``rows.own.target`` × ``columns.own.target`` float32.
+    """
+    part = preprocessing.apply_part(pixels, statistics, rows.seen, columns.seen)
+    part = extend(part, (rows.before + rows.side, columns.before + columns.side))
+    part = np.ascontiguousarray(part[rows.before :, columns.before :])
+    with memory_advice(part.shape[:2]):
+        outputs = network(part)
+    return preprocessing.undo_part(outputs[:, : rows.own.length, : columns.own.length], rows.own, columns.own)
+
+
+def stream_probabilities(
+    predict: Callable[[np.ndarray, Stretch, Stretch], np.ndarray],
+    regions: Regions,
+    rows: list[Stretch],
+    columns: list[Stretch],
+    *,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Block]:
+    """Predict an image tile by tile and give its blended probabilities, rectangle by rectangle.
+
+    Parameters
+    ----------
+    predict : callable
+        Pixels of a tile and its two stretches → K×h×w float32, see `predict_tile`.
     regions : Regions
         The image.
-    tile, overlap, multiple : int
-        In native pixels; tile a multiple of `multiple` and at least two of them. See `tiled.tile_starts`.
+    rows, columns : list of Stretch
+        See `cut_axis`.
     folder : Path or None
         Where the temporary file lives.
     progress : callable or None
@@ -199,46 +289,52 @@ def stream_classes(
     Yields
     ------
     Block
-        Row of tiles by row of tiles, each row from left to right; together they cover the image once.
+        Probabilities, row of tiles by row of tiles, each row from left to right; together they cover the image
+        once.
     """
-    height, width, _ = regions.shape
-    full = [math.ceil(length / multiple) * multiple for length in (height, width)]
-    sides = [min(tile, length) for length in full]
-    rows, columns = (
-        tile_starts(length, side, min(overlap, side - 1), multiple)
-        for length, side in zip(full, sides, strict=True)
-    )
-    row_weights, column_weights = axis_weights(rows, sides[0]), axis_weights(columns, sides[1])
-    # How many of a tile's first rows (columns) are finished by it: up to where the next tile begins.
-    row_steps = [*np.diff(rows).tolist(), sides[0]]
-    column_steps = [*np.diff(columns).tolist(), sides[1]]
+    row_steps, column_steps = _finished(rows), _finished(columns)
     with _Slots(folder) as below:
-        for i, top in enumerate(rows):
+        for i, row in enumerate(rows):
             right: np.ndarray | None = None
-            for j, left in enumerate(columns):
-                block = _read_padded(regions, top, left, sides)
-                part = predict_block(block) * (row_weights[i][:, None] * column_weights[j][None])
+            for j, column in enumerate(columns):
+                pixels = regions.read(*row.seen.source, *column.seen.source)
+                part = predict(pixels, row, column) * (row.weights[:, None] * column.weights[None])
                 if right is not None:
                     part[:, :, : right.shape[2]] += right
                 right = part[:, :, column_steps[j] :].copy()
                 part = part[:, :, : column_steps[j]]
                 if i > 0:
-                    waiting = below.load(j, (part.shape[0], sides[0] - row_steps[i - 1], part.shape[2]))
+                    above = len(rows[i - 1].weights) - row_steps[i - 1]
+                    waiting = below.load(j, (part.shape[0], above, part.shape[2]))
                     part[:, : waiting.shape[1]] += waiting
                 if i + 1 < len(rows):
-                    slot = part.shape[0] * sides[0] * max(column_steps) * part.itemsize
+                    slot = (
+                        part.shape[0] * max(len(r.weights) for r in rows) * max(column_steps) * part.itemsize
+                    )
                     below.save(j, slot, part[:, row_steps[i] :])
-                part = part[:, : row_steps[i], :][:, : max(0, height - top), : max(0, width - left)]
+                part = part[:, : row_steps[i]]
                 if part.shape[1] and part.shape[2]:
-                    yield top, left, part.argmax(0).astype(np.uint8)
+                    yield row.own.target[0], column.own.target[0], part
                 if progress is not None:
                     progress(i * len(columns) + j + 1, len(rows) * len(columns))
+
+
+def to_classes(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The most probable class (uint8) of every pixel of the blocks."""
+    for top, left, probabilities in blocks:
+        yield top, left, probabilities.argmax(0).astype(np.uint8)
+
+
+def _finished(stretches: list[Stretch]) -> list[int]:
+    """How many native pixels of each stretch are finished by it: up to where the next one begins."""
+    begins = [stretch.own.target[0] for stretch in stretches]
+    return [*np.diff(begins).tolist(), len(stretches[-1].weights)]
 
 
 def raster_tiles(
     blocks: Iterator[Block], size: tuple[int, ...], tile: int, folder: Path | None = None
 ) -> Iterator[np.ndarray]:
-    """Turn the rectangles of `stream_classes` into the tiles of a tif.
+    """Turn the rectangles of `to_classes` into the tiles of a tif.
 
     Parameters
     ----------
@@ -271,7 +367,7 @@ def raster_tiles(
 
 
 def streamed_statistics(regions: Regions, side: int = 1024) -> Statistics:
-    """Mean and standard deviation of every channel, as `normalisation.image_statistics`, in one pass.
+    """Mean and standard deviation of every channel, as `intensity.image_statistics`, in one pass.
 
     Parameters
     ----------
@@ -357,14 +453,6 @@ class _Preview:
         return LargePrediction(
             (height, width), self.step, self.image, self.classes, tuple(int(n) for n in self.counts)
         )
-
-
-def _read_padded(regions: Regions, top: int, left: int, sides: list[int]) -> np.ndarray:
-    """A tile's pixels, mirrored where it reaches over the lower and right edge of the image."""
-    height, width, _ = regions.shape
-    bottom, right = min(top + sides[0], height), min(left + sides[1], width)
-    block = regions.read(top, bottom, left, right)
-    return extend(block, (sides[0], sides[1]))
 
 
 def _spooled(spool: BinaryIO, top: int, left: int, size: tuple[int, int], tile: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,6 +32,26 @@ DEFAULT_STRIDE = 32
 
 _NEEDS: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], float]] = WeakKeyDictionary()
 """Bytes per pixel as measured, by model; then by channels, device and autocast type."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How images are cut.
+
+    Attributes
+    ----------
+    size : int, "auto" or None
+        Side of the square tiles in *network* pixels. None: the whole image at once. "auto": whole if it fits into
+        the free memory, else the largest that does.
+    overlap : int or None
+        Pixels that neighbouring tiles share at least; None: a quarter of the tile.
+    batch : int
+        Tiles per step.
+    """
+
+    size: int | str | None = None
+    overlap: int | None = None
+    batch: int = 1
 
 
 def tile_starts(length: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:

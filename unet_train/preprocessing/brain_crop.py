@@ -3,7 +3,7 @@
 Steps 1 to 3 of the preprocessing of mateuszbuda/brain-segmentation-pytorch (MIT licence): voxels below a tenth
 of the volume's maximum are 0, the volume is cut to the box of what is left, padded to a square and resized
 with quadratic splines. All of it is linear in a slice once threshold and box are known, so that slices are
-read and moved one by one. Step 4, the grey values, stands in `normalisation`.
+read and moved one by one. Step 4, the grey values, stands in `intensity`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ also cut to the brain and brought to one size, and its labels with it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -46,6 +46,10 @@ class Statistics:
     std: tuple[float, ...]
     window: Window | None = None
 
+    def rescaled(self) -> Statistics:
+        """What is left to do to an image that has been moved and rescaled: the z-score alone."""
+        return replace(self, low=None, high=None, window=None)
+
 
 def _statistics(
     low: float | None,
@@ -63,6 +67,22 @@ def _statistics(
     )
 
 
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The image, once it is sure to be H×W×C uint8 or float32 and not empty.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.size == 0 or image.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f"an image must be H×W×C, uint8 or float32, not empty; got {image.shape} {image.dtype}"
+        )
+    return image
+
+
 def image_statistics(image: np.ndarray) -> Statistics:
     """Mean and population standard deviation of every channel of one image.
 
@@ -76,7 +96,7 @@ def image_statistics(image: np.ndarray) -> Statistics:
     Statistics
         With ``low`` and ``high`` None.
     """
-    _check(image)
+    check_image(image)
     if image.dtype == np.uint8:
         return _from_histogram(_histogram(image), None, None)
     pixels = image.reshape(-1, image.shape[-1])
@@ -118,7 +138,7 @@ def volume_statistics(images: Iterable[np.ndarray], mode: str = "volume") -> Sta
     floats: list[np.ndarray] = []
     channels: int | None = None
     for image in images:
-        _check(image)
+        check_image(image)
         if channels not in (None, image.shape[-1]):
             raise ValueError(f"a volume of images with {channels} and with {image.shape[-1]} channels")
         channels = image.shape[-1]
@@ -142,7 +162,7 @@ def volume_statistics(images: Iterable[np.ndarray], mode: str = "volume") -> Sta
 
 def _brain_statistics(images: list[np.ndarray]) -> Statistics:
     for image in images:
-        _check(image)
+        check_image(image)
     kept = images[1:-1] if len(images) >= 3 else images
     window, inside = find_window(kept)
     moved = np.stack([window.move_image(image) for image in kept[inside]])
@@ -183,7 +203,7 @@ def rescale(image: np.ndarray, statistics: Statistics | None) -> np.ndarray:
     """
     if statistics is None or statistics.low is None or statistics.high is None:
         return image
-    _check(image)
+    check_image(image)
     if statistics.window is not None:
         image = statistics.window.move_image(image)
     low, high = statistics.low, statistics.high
@@ -191,11 +211,6 @@ def rescale(image: np.ndarray, statistics: Statistics | None) -> np.ndarray:
         table = (np.clip(np.arange(256) / 255.0, low, high) - low) / (high - low)
         return table.astype(np.float32)[image]
     return ((np.clip(image, low, high) - low) / (high - low)).astype(np.float32)
-
-
-def _check(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.dtype not in (np.uint8, np.float32):
-        raise ValueError(f"an image is H×W×C uint8 or float32, not {image.shape} {image.dtype}")
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

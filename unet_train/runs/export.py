@@ -120,7 +120,7 @@ def choose_pixels(wanted: str, predictor: Predictor, pictures: list[np.ndarray])
         For a type that does not go with the model.
     """
     data = predictor.data
-    if data.normalisation in ("volume", "brain"):
+    if data.preprocessing.per_volume:
         if wanted not in ("auto", "float32"):
             raise UserError(
                 f"pixels={wanted}: a model normalised per volume takes float32, stretched to [0, 1] by the "

@@ -17,8 +17,8 @@ from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import DataDescription, Predictor
-from unet_train.inference.whole import predict_probabilities
-from unet_train.preprocessing.intensity import Statistics, own_statistics, rescale
+from unet_train.inference.tiled import Tiling
+from unet_train.preprocessing.intensity import Statistics, rescale
 
 WHOLE_IMAGES = 2
 LARGEST_SIDE = 1024
@@ -98,16 +98,15 @@ def _of_the_run(content: dict[str, Any], data: DataDescription) -> OwnImages:
     split = content["split"]
     keys = [key for part in ("val", "test", "train") for key in split.get(part, []) if key in records]
     normaliser = Normaliser(source, data.normalisation)
-    per_volume = data.normalisation in ("volume", "brain")
     for key in keys[: 8 * WHOLE_IMAGES]:
         picture = source.read_image(records[key])
-        statistics = normaliser.statistics(records[key], picture) if per_volume else None
+        statistics = normaliser.statistics(records[key], picture) if data.preprocessing.per_volume else None
         if statistics is not None and statistics.window is not None and statistics.window.blank(picture):
             continue
         if statistics is not None:
             # Rescaled whole: a crop cannot be moved into a volume's window.
             picture = rescale(picture, statistics)
-            statistics = replace(statistics, low=None, high=None, window=None)
+            statistics = statistics.rescaled()
         images.names.append(key)
         images.pictures.append(picture)
         images.statistics.append(statistics)
@@ -119,6 +118,7 @@ def _of_the_run(content: dict[str, Any], data: DataDescription) -> OwnImages:
 def draw_cases(graph: PredictionGraph, predictor: Predictor, images: OwnImages) -> list[Case]:
     """Every image whole, and a batch of three crops of an odd size of the first."""
     cases = []
+    predictor = replace(predictor, tiling=Tiling(), tta=False)  # as the graph does it
     for name, picture, statistics in zip(images.names, images.pictures, images.statistics, strict=True):
         cases.append(_case(name, graph, predictor, [_middle(picture)], statistics))
     first, statistics = images.pictures[0], images.statistics[0]
@@ -149,31 +149,22 @@ def _case(
     statistics: Statistics | None,
 ) -> Case:
     """Inputs of the graph for some pictures, and what the predictor makes of the same."""
-    mode = predictor.data.normalisation
+    preprocessing = predictor.data.preprocessing
     batch, means, stds, expected = [], [], [], []
     for picture in pictures:
-        raw = to_pixels(picture, graph)
-        own = statistics
         if graph.per_volume:
-            own = statistics or own_statistics(picture, mode)
-            raw = rescale(picture, own) if own is not None else raw
+            own = statistics or preprocessing.volume_statistics([picture])
+            assert own is not None
+            raw = rescale(picture, own)
             raw = raw if raw.dtype == np.float32 else raw.astype(np.float32) / np.float32(255)
-            read = raw
-        else:
-            read = scale_pixels(raw, predictor.data.intensity_range)
-            own = own_statistics(read, mode)
-        outputs = predict_probabilities(
-            predictor.model,
-            read,
-            mean=own.mean if own else None,
-            std=own.std if own else None,
-            scale=predictor.data.scale,
-        )
-        batch.append(raw.transpose(2, 0, 1))
-        expected.append(predictor.decode(outputs).probabilities)
-        if own is not None:
             means.append(own.mean)
             stds.append(own.std)
+            outputs = predictor.outputs(raw, own.rescaled())
+        else:
+            raw = to_pixels(picture, graph)
+            outputs = predictor.outputs(scale_pixels(raw, predictor.data.intensity_range))
+        batch.append(raw.transpose(2, 0, 1))
+        expected.append(predictor.decode(outputs).probabilities)
     inputs = [np.ascontiguousarray(np.stack(batch))]
     if graph.per_volume:
         inputs += [np.asarray(means, np.float32), np.asarray(stds, np.float32)]

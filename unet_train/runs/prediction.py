@@ -20,7 +20,7 @@ from unet_train.inference import streaming
 from unet_train.inference.predictor import Prediction, Predictor, average, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
 from unet_train.log import LOGGER, log_to
-from unet_train.preprocessing.intensity import VOLUME_MODES, Statistics, volume_statistics
+from unet_train.preprocessing.intensity import Statistics
 from unet_train.reporting.overlays import overlay
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
 from unet_train.runs.pictures import compared, viewable_mask
@@ -221,11 +221,11 @@ class Volumes:
     """
 
     def __init__(self, inputs: Inputs, models: Models):
-        self.mode = models.first.data.normalisation
-        self.needed = self.mode in VOLUME_MODES
+        self.preprocessing = models.first.data.preprocessing
+        self.needed = self.preprocessing.per_volume
         self.models = models
         self.notes: list[str] = []
-        self._known: dict[tuple[Path, str], Statistics] = {}
+        self._known: dict[tuple[Path, str], Statistics | None] = {}
         self._members: dict[tuple[Path, str], list[Path]] = {}
         self._whole_folders = inputs.folder
         for job in inputs.jobs if self.needed else []:
@@ -253,7 +253,7 @@ class Volumes:
             members = self._members[volume]
             try:
                 images = (image for path in members if (image := self._read(path)) is not None)
-                self._known[volume] = volume_statistics(images, self.mode)
+                self._known[volume] = self.preprocessing.volume_statistics(images)
             except ValueError as error:
                 raise UserError(f"{job.path.parent}: cannot be normalised as one volume ({error})") from error
             if len(members) == 1:

@@ -19,8 +19,8 @@ from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source, has_background
 from unet_train.data.targets import Target
 from unet_train.errors import UserError
-from unet_train.preprocessing.intensity import Statistics, move_labels, rescale
-from unet_train.preprocessing.resampling import resample_image, resample_labels
+from unet_train.preprocessing.intensity import Statistics
+from unet_train.preprocessing.preprocessing import Preprocessing
 
 WeightMap = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Instances (H×W int32) and target (H×W uint8), both at the working resolution → weights (H×W float32)."""
@@ -169,7 +169,7 @@ class TrainingSet(Dataset[Sample]):
         self.source = source
         self.records = list(records)
         self.target = target
-        self.scale = float(scale)
+        self.preprocessing = Preprocessing(normalisation, float(scale))
         self.normaliser = Normaliser(source, normalisation)
         self.augmentation = augmentation or Augmentation([])
         self.crop_size = crop_size
@@ -333,7 +333,7 @@ class TrainingSet(Dataset[Sample]):
     def _target(
         self, classes: np.ndarray, instances: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        target = self.target.make(classes, instances, self.scale)
+        target = self.target.make(classes, instances, self.preprocessing.scale)
         if self.weights is None:
             return target, None
         return target, self.weights(instances, target).astype(np.float32, copy=False)  # type: ignore[arg-type]
@@ -350,11 +350,11 @@ class TrainingSet(Dataset[Sample]):
                 f"its label {truth.classes.shape}"
             )
         statistics = self.normaliser.statistics(record, native)
-        image = resample_image(rescale(native, statistics), self.scale)
-        classes = resample_labels(move_labels(truth.classes, statistics), self.scale)
+        image = self.preprocessing.apply(native, statistics).image
+        classes = self.preprocessing.apply_labels(truth.classes, statistics)
         instances = truth.instances
         if instances is not None:
-            instances = resample_labels(move_labels(instances, statistics), self.scale)
+            instances = self.preprocessing.apply_labels(instances, statistics)
         elif self.touching_share > 0:
             raise UserError(
                 f"augmentation.touching_share={self.touching_share}: {record.key} has no instances to paste; "
