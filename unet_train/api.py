@@ -14,7 +14,8 @@ from unet_train.config.compose import compose_command, compose_train
 from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Predictor
 from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
-from unet_train.runs.prediction import Outcome, predict_run
+from unet_train.runs.prediction import predict_run
+from unet_train.runs.prediction_models import Outcome
 from unet_train.runs.training import train_run
 
 __all__ = ["TrainedRun", "load", "predict", "train"]
