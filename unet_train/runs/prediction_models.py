@@ -17,7 +17,7 @@ from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Predictor, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
 from unet_train.preprocessing.intensity import VOLUME_MODES, Statistics, volume_statistics
-from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
+from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
 from unet_train.runs.prediction_inputs import Inputs, Job, checkpoint_names
 from unet_train.runs.prediction_record import describe_models
 
@@ -96,22 +96,17 @@ class Models:
         ------
         UserError
         """
-        common = {
-            "accelerator": config.accelerator,
-            "precision": config.precision,
-            "tile": config.tile,
-            "tta": config.tta,
-        }
+        settings = PredictorSettings.of(config)
         names = checkpoint_names(config.ckpt)
         notes: list[str] = []
         declared = None
         if names:
-            loaded = [load_predictor(name, encoder=config.encoder, **common) for name in names]
+            loaded = [load_predictor(name, settings, encoder=config.encoder) for name in names]
             predictors = [predictor for predictor, _, _ in loaded]
-            declared = ((loaded[0][1].get("config") or {}).get("dataset") or {}).get("channels")
+            declared = loaded[0][1].section("dataset").get("channels")
             check_alike(predictors, names)
         else:
-            predictor, notes = brain_mri_predictor(config.weights.path, **common)
+            predictor, notes = brain_mri_predictor(config.weights.path, settings)
             predictors = [predictor]
         first = predictors[0]
         chosen = config.intensity_range
