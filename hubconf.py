@@ -100,7 +100,6 @@ def checkpoint(path: str | Path, encoder: torch.nn.Module | None = None) -> "UNe
     unet_train.errors.UserError
         For a file that cannot be read or is no checkpoint of ours, in one line.
     """
-    from unet_train.models.files import read_checkpoint
-    from unet_train.models.spec import restore_model
+    from unet_train.checkpoint import Checkpoint
 
-    return restore_model(read_checkpoint(path), str(path), encoder)
+    return Checkpoint.read(path).to_model(encoder)

@@ -13,6 +13,7 @@ import torch
 import unet_train
 from unet_train.data.io.images import read_labels, write_image
 from unet_train.errors import UserError
+from unet_train.inference.predictor import Tiling
 
 torch.set_num_threads(1)
 
@@ -144,3 +145,8 @@ def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
         unet_train.load(["a.pt", "b.pt"])
     with pytest.raises(UserError, match=r"tile=512"):
         unet_train.load("a.pt", tile={"size": 64})
+
+
+def test_tiles_are_a_side_or_more(run):
+    for tile, tiling in ((None, Tiling("auto")), (64, Tiling(64)), (Tiling(64, 8), Tiling(64, 8))):
+        assert unet_train.load(run.folder, tile=tile).tiling == tiling

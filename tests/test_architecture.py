@@ -24,6 +24,7 @@ BELOW_TRAINING = LEAVES | {
     "models",
     "metrics",
     "inference",
+    "checkpoint",
     "reporting",
     "log",
 }
@@ -39,6 +40,7 @@ ARROWS = {
     "metrics": LEAVES,
     "reporting": LEAVES,
     "inference": LEAVES | {"preprocessing", "data", "models"},
+    "checkpoint": LEAVES | {"models", "inference"},
     "training": BELOW_TRAINING,
     "config": LEAVES | {"preprocessing", "data", "models", "inference", "training"},
     "runs": BELOW_RUNS,

@@ -6,15 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from unet_train.config.checks import check_train
 from unet_train.config.compose import compose_command, compose_train
 from unet_train.errors import UserError, in_terms_of
-from unet_train.inference.predictor import Predictor
-from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
-from unet_train.runs.prediction import Outcome, predict_run
+from unet_train.inference.predictor import Predictor, Tiling
+from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
+from unet_train.runs.prediction import predict_run
+from unet_train.runs.prediction_models import Outcome
 from unet_train.runs.training import train_run
 
 __all__ = ["TrainedRun", "load", "predict", "train"]
@@ -51,8 +51,7 @@ def load(
     weights_path: str | os.PathLike[str] | None = None,
     accelerator: str = "auto",
     precision: str = "auto",
-    tile: int | None = None,
-    overlap: int | None = None,
+    tile: int | Tiling | None = None,
     tta: bool = False,
     encoder: Mapping[str, Any] | None = None,
 ) -> Predictor:
@@ -70,8 +69,9 @@ def load(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     precision : str
         ``auto``, ``32``, ``bf16`` or ``16``.
-    tile, overlap : int, optional
-        Side and overlap of the tiles of large images; None: by the free memory, and a quarter of the tile.
+    tile : int or Tiling, optional
+        Side of the tiles of large images, which overlap by a quarter; a `Tiling` says another overlap too. None:
+        by the free memory.
     tta : bool
         Average over the 8 flips and quarter turns.
     encoder : mapping, optional
@@ -92,17 +92,17 @@ def load(
         raise UserError('name a checkpoint or weights="brain_mri": load("runs/…/best.pt")')
     if ckpt is not None and not isinstance(ckpt, str | os.PathLike):
         raise UserError("load takes one checkpoint; unet_train.predict averages several")
-    if tile is not None and not isinstance(tile, int):
+    if tile is not None and not isinstance(tile, int | Tiling):
         raise UserError(f"tile={tile!r}: a number of pixels, such as tile=512")
-    tiles = SimpleNamespace(size=tile, overlap=overlap, batch=1)
-    common: dict[str, Any] = {"accelerator": accelerator, "precision": precision, "tile": tiles, "tta": tta}
+    tiling = tile if isinstance(tile, Tiling) else Tiling(tile or "auto")
+    settings = PredictorSettings(accelerator, precision, tiling, tta)
     if weights not in (None, "brain_mri"):
         raise UserError(f"weights={weights} holds no whole model; there is brain_mri")
     try:
         if ckpt is None:
-            return brain_mri_predictor(None if weights_path is None else os.fspath(weights_path), **common)[0]
+            return brain_mri_predictor(None if weights_path is None else os.fspath(weights_path), settings)[0]
         own = dict(encoder) if encoder is not None else None
-        return load_predictor(os.fspath(ckpt), encoder=own, **common)[0]
+        return load_predictor(os.fspath(ckpt), settings, encoder=own)[0]
     except UserError as error:
         raise UserError(in_terms_of("load", str(error))) from error
 

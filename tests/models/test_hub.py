@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from unet_train.checkpoint import AverageState, Checkpoint, TrainingState
 from unet_train.errors import UserError
+from unet_train.inference.predictor import DataDescription
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights.key_maps import brain_mri_names
+
+DESCRIPTION = DataDescription("drawn", ("background", "cell"), 1, normalisation="fixed")
 
 
 @pytest.fixture
@@ -61,10 +65,11 @@ def test_our_checkpoints(hub, tmp_path, averaged):
     normalisation = {"mode": "fixed", "mean": [0.3], "std": [0.2]}
     spec = ModelSpec(encoder, 1, ["background", "cell"], normalisation=normalisation)
     model, other = build_model(spec).eval(), build_model(spec)
-    content = {"format": 1, "model": spec.to_dict(), "state_dict": model.state_dict(), "ema": None}
+    saved = Checkpoint(spec, DESCRIPTION, model.state_dict())
     if averaged:
-        content |= {"state_dict": other.state_dict(), "ema": {"average": model.state_dict()}}
-    torch.save(content, tmp_path / "best.pt")
+        training = TrainingState(ema=AverageState(1, model.state_dict()))
+        saved = Checkpoint(spec, DESCRIPTION, other.state_dict(), training=training)
+    saved.write(tmp_path / "best.pt")
     found = hub("checkpoint", tmp_path / "best.pt")
     pixels = torch.randint(0, 256, (1, 1, 21, 30), dtype=torch.uint8)
     assert torch.equal(found(pixels), model(pixels))
@@ -78,7 +83,7 @@ def test_no_checkpoint_of_ours(hub, tmp_path):
     with pytest.raises(UserError, match=r"x\.pt .*unet-train"):
         hub("checkpoint", path)
     spec = ModelSpec({"kind": "unet", "init_features": 4, "depth": 2}, 1, ["background", "cell"])
-    torch.save({"model": spec.to_dict(), "state_dict": {"a": torch.zeros(2)}}, path)
+    Checkpoint(spec, DESCRIPTION, {"a": torch.zeros(2)}).write(path)
     with pytest.raises(UserError, match=r"x\.pt: its weights do not fit its own description") as caught:
         hub("checkpoint", path)
     assert "\n" not in str(caught.value)

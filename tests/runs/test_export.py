@@ -11,16 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from unet_train.checkpoint import FORMAT
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.graph import PredictionGraph, area_weights, linear_weights
 from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import brain_mri
 from unet_train.preprocessing.intensity import image_statistics, volume_statistics
 from unet_train.preprocessing.resampling import resample_image, resample_probabilities
 from unet_train.runs import export
-from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
-from unet_train.training import checkpoints
+from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
 
 OUTPUTS = {
     "classes": ["background", "cell"],
@@ -53,8 +54,8 @@ def predictor(
 
 def save(path: Path, model: Predictor, **content) -> Path:
     spec = model.model.spec.to_dict()
-    common = {"format": checkpoints.FORMAT, "model": spec, "data": model.data.to_dict(), "config": {}}
-    checkpoints.save(path, {**common, "state_dict": model.model.state_dict(), "epoch": 7, **content})
+    common = {"format": FORMAT, "model": spec, "data": model.data.to_dict(), "config": {}}
+    write_checkpoint(path, {**common, "state_dict": model.model.state_dict(), "epoch": 7, **content})
     return path
 
 
@@ -154,7 +155,7 @@ def test_onnx_takes_raw_pixels_of_any_size_and_batch(tmp_path, tiny_run, run_com
     )
     assert session.get_outputs()[0].name == "probabilities"
     assert session.get_outputs()[0].shape == ["batch", 2, "height", "width"]
-    model = load_predictor(str(tiny_run), accelerator="cpu", precision="32")[0]
+    model = load_predictor(str(tiny_run), PredictorSettings("cpu", "32"))[0]
     for size in ((64, 64), (101, 67), (9, 200), (2, 3)):
         images = noise(3, *size, 1)
         found = session.run(None, {"image": images.transpose(0, 3, 1, 2)})[0]
@@ -260,7 +261,7 @@ def test_the_published_brain_model_is_exported_without_a_checkpoint(
     session = onnxruntime.InferenceSession(str(output / "model.onnx"), providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_inputs()] == ["image", "mean", "std"]
     # The reference is a prediction of the same file through the package.
-    model = brain_mri_predictor(str(brain_file), accelerator="cpu", precision="32")[0]
+    model = brain_mri_predictor(str(brain_file), PredictorSettings("cpu", "32"))[0]
     slices = [noise(256, 256, 3) // (n + 1) for n in range(2)]
     statistics = volume_statistics(slices)
     low, high = statistics.low, statistics.high

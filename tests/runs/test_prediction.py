@@ -18,7 +18,7 @@ from unet_train.data.io.images import read_image, read_labels, write_image
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import volume_statistics
 from unet_train.runs import prediction
-from unet_train.runs.checkpoint_files import brain_mri_predictor
+from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor
 from unet_train.runs.prediction_inputs import find_inputs, unique_names
 
 ODD_NAMES = [
@@ -494,7 +494,7 @@ def test_the_published_brain_model_in_place_of_a_checkpoint(tmp_path, brain_file
     typed = [f"input={tmp_path / 'p_1' / 'p_1_2.tif'}", f"output={tmp_path / 'o'}"]
     assert run_command("predict", *words, *typed) == 0
     assert "sha256" in capsys.readouterr().out, "this file is not the published one, and that is told"
-    model = brain_mri_predictor(str(brain_file), precision="32")[0]
+    model = brain_mri_predictor(str(brain_file), PredictorSettings(precision="32"))[0]
     expected = model.predict(images[1], volume_statistics(images, "brain"))
     written = tifffile.imread(tmp_path / "o" / "probabilities" / "p_1_2.tif")
     np.testing.assert_allclose(written, expected.probabilities.transpose(1, 2, 0), atol=1e-3)

@@ -1,11 +1,14 @@
-"""Reading files of tensors that may be damaged, or written by somebody with bad intentions."""
+"""Files of tensors: read though they may be damaged or ill-intended, written whole or not at all."""
 
+import os
 import pickle
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from unet_train.errors import UserError
@@ -148,3 +151,54 @@ def _named_tensors(content: Any) -> dict[str, torch.Tensor]:
         if tensors:
             return tensors
     return {}
+
+
+# --- writing ------------------------------------------------------------------------------------------
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write what `read_checkpoint` reads: to a temporary file, flushed to the disk, then put in place.
+
+    A kill never leaves half a file. The content is made `plain` first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(plain(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def plain(value: Any) -> Any:
+    """`value` in plain Python types and tensors, which ``weights_only=True`` can load.
+
+    Raises
+    ------
+    TypeError
+        For a type that has no plain form.
+    """
+    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
+        return value.detach() if isinstance(value, torch.Tensor) else _bare(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {_bare(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot stand in a checkpoint")
+
+
+def _bare(value: Any) -> Any:
+    # A str or float subclass (NumPy's, an enum's) would be refused by weights_only=True.
+    for base in (bool, int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    return value

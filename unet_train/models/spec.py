@@ -160,34 +160,3 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
     model.spec = spec  # type: ignore[assignment]
     # Convolutions are 1.6 times (fp32) to 2 times (bf16) as fast in this layout on a CPU, more on a GPU.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def restore_model(
-    content: Any, source: str, custom: nn.Module | Callable[[int], nn.Module] | None = None
-) -> UNet:
-    """Build the net of one of our checkpoints and fill it, averaged weights first, in evaluation mode.
-
-    Parameters
-    ----------
-    content
-        What :func:`unet_train.models.files.read_checkpoint` returned.
-    source
-        What messages call the file.
-    custom
-        As for :func:`build_model`.
-
-    Raises
-    ------
-    UserError
-        If it is no checkpoint of ours, or its weights do not fit its own description.
-    """
-    if not isinstance(content, dict) or "model" not in content or "state_dict" not in content:
-        raise UserError(f"{source} is not a checkpoint of unet-train: a plain state dict has no description")
-    model = build_model(ModelSpec.from_dict(content["model"]), custom)
-    average = content.get("ema")
-    try:
-        model.load_state_dict(average["average"] if average else content["state_dict"])
-    except (RuntimeError, KeyError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{source}: its weights do not fit its own description ({reason})") from error
-    return model.eval()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -18,10 +17,8 @@ from unet_train.inference.predictor import average
 from unet_train.log import LOGGER
 from unet_train.reporting.overlays import add_legend, object_picture
 from unet_train.runs.prediction_inputs import Inputs, Job
+from unet_train.runs.prediction_models import Models, Outcome, Volumes, one_bad_image
 from unet_train.runs.prediction_record import DoneRecord
-
-if TYPE_CHECKING:
-    from unet_train.runs.prediction import Models, Outcome
 
 
 def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Outcome:
@@ -34,8 +31,6 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
     UserError
         A model without objects, frames of different sizes, results that are there already in part.
     """
-    from unet_train.runs.prediction import Outcome, Volumes, one_bad_image
-
     predictor = models.first
     if not predictor.data.has_instances:
         raise UserError(

@@ -1,98 +1,81 @@
-"""From a checkpoint file to a model that predicts: everything is rebuilt from the file alone."""
+"""What a command names by `ckpt` or `weights`, as a model that predicts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.build import custom_encoder
 from unet_train.config.checks import expand, find_checkpoint
-from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule
+from unet_train.config.schema import EvalConfig, PredictConfig, Tile
 from unet_train.inference.predictor import DataDescription, Predictor, Tiling
-from unet_train.models.files import read_checkpoint
-from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.spec import build_model
 from unet_train.models.weights import brain_mri_spec, load_brain_mri
-from unet_train.training.checkpoints import FORMAT
 from unet_train.training.precision import choose_accelerator, choose_precision
 
 
-def open_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ours; nothing in it can run code.
+def tiling_of(tile: Tile) -> Tiling:
+    """The tiles a `tile` section describes: without a size what the memory allows."""
+    return Tiling(tile.size or "auto", tile.overlap, tile.batch)
 
-    Raises
-    ------
-    UserError
-        For a damaged file, or one of another program or a newer format.
+
+@dataclass(frozen=True)
+class PredictorSettings:
+    """How a model is run, whichever it is.
+
+    Attributes
+    ----------
+    accelerator, precision : str
+        As `trainer.accelerator` and `trainer.precision`.
+    tiling : Tiling
+    tta : bool
+        Average over the 8 flips and quarter turns.
     """
-    content = read_checkpoint(path)
-    missing = [name for name in ("format", "model", "data", "state_dict") if name not in content]
-    if missing:
-        raise UserError(
-            f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict has no description "
-            "of its model, but a training can start from it: unet-train weights=file weights.path=…"
-        )
-    if content["format"] > FORMAT:
-        raise UserError(
-            f"{path}: written by a newer unet-train (format {content['format']}); update unet-train"
-        )
-    return content
+
+    accelerator: str = "auto"
+    precision: str = "auto"
+    tiling: Tiling = field(default_factory=lambda: Tiling("auto"))
+    tta: bool = False
+
+    @classmethod
+    def of(cls, config: EvalConfig | PredictConfig) -> PredictorSettings:
+        """As a command was told."""
+        return cls(config.accelerator, config.precision, tiling_of(config.tile), config.tta)
 
 
 def load_predictor(
-    ckpt: str,
-    *,
-    accelerator: str = "auto",
-    precision: str = "auto",
-    tile: Any = None,
-    tta: bool = False,
-    encoder: Any = None,
-) -> tuple[Predictor, dict[str, Any], Path]:
-    """A predictor from a checkpoint or run folder.
+    ckpt: str, settings: PredictorSettings | None = None, *, encoder: Mapping[str, Any] | None = None
+) -> tuple[Predictor, Checkpoint, Path]:
+    """A predictor from a checkpoint or run folder, the checkpoint, and the path of its file.
 
     Parameters
     ----------
     ckpt
         As typed.
-    accelerator, precision
-        As `trainer.accelerator` and `trainer.precision`.
-    tile
-        An object with ``size``, ``overlap``, ``batch``; without it, or a size, what the memory allows.
-    tta
-        Average over the 8 flips and quarter turns.
+    settings
+        How it is run; None: as the machine allows.
     encoder
         The `encoder` section again, for a model with an encoder of one's own.
 
-    Returns
-    -------
-    predictor, content of the checkpoint, path of the file
+    Raises
+    ------
+    UserError
+        As `find_checkpoint`, `Checkpoint.read` and `Checkpoint.to_predictor`.
     """
     path = find_checkpoint(ckpt)
-    content = open_checkpoint(path)
-    device = choose_accelerator(accelerator)
-    try:
-        model = build_model(ModelSpec.from_dict(content["model"]), custom_encoder(encoder))
-        weights = content["state_dict"] if content.get("ema") is None else content["ema"]["average"]
-        model.load_state_dict(weights)
-        data = DataDescription.from_dict(content["data"])
-        rule = ObjectRule(**content["objects"]) if content.get("objects") else None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: its weights do not fit its own description ({str(error)[:200]})") from error
-    predictor = _predictor(model, data, rule, device=device, precision=precision, tile=tile, tta=tta)
-    return predictor, content, path
+    checkpoint = Checkpoint.read(path)
+    settings = settings or PredictorSettings()
+    device = choose_accelerator(settings.accelerator)
+    return _predictor(checkpoint, settings, device, custom_encoder(encoder)), checkpoint, path
 
 
 def brain_mri_predictor(
-    path: str | None = None,
-    *,
-    accelerator: str = "auto",
-    precision: str = "auto",
-    tile: Any = None,
-    tta: bool = False,
+    path: str | None = None, settings: PredictorSettings | None = None
 ) -> tuple[Predictor, list[str]]:
     """The published brain MRI model (weights=brain_mri), downloaded or from a file, and what to say of it.
 
@@ -101,7 +84,8 @@ def brain_mri_predictor(
     UserError
         Without network and file; for another file.
     """
-    device = choose_accelerator(accelerator)
+    settings = settings or PredictorSettings()
+    device = choose_accelerator(settings.accelerator)
     spec = brain_mri_spec()
     model = build_model(spec)
     report = load_brain_mri(model, expand(path) if path else None)
@@ -111,29 +95,22 @@ def brain_mri_predictor(
         channels=spec.in_channels,
         normalisation="brain",
     )
-    predictor = _predictor(model, data, None, device=device, precision=precision, tile=tile, tta=tta)
-    return predictor, report.summary()
+    published = Checkpoint(model=spec, data=data, state_dict=model.state_dict())
+    return _predictor(published, settings, device), report.summary()
 
 
 def _predictor(
-    model: torch.nn.Module,
-    data: DataDescription,
-    rule: ObjectRule | None,
-    *,
+    checkpoint: Checkpoint,
+    settings: PredictorSettings,
     device: str,
-    precision: str,
-    tile: Any,
-    tta: bool,
+    custom: Callable[[int], torch.nn.Module] | None = None,
 ) -> Predictor:
-    model.to(device).eval().requires_grad_(False)
-    return Predictor(
-        model=model,
-        data=data,
+    return checkpoint.to_predictor(
         device=device,
-        dtype=choose_precision(device, precision).dtype,
-        tiling=Tiling(tile.size or "auto", tile.overlap, tile.batch) if tile is not None else Tiling("auto"),
-        tta=tta,
-        object_rule=rule,
+        dtype=choose_precision(device, settings.precision).dtype,
+        tiling=settings.tiling,
+        tta=settings.tta,
+        custom=custom,
     )
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.build import build_source, build_split
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import lay_over, typed
-from unet_train.config.schema import EvalConfig, TrainConfig
+from unet_train.config.schema import CustomDataset, Dataset, EvalConfig, TrainConfig
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.io.images import write_image
 from unet_train.data.loading.normaliser import Normaliser
@@ -29,7 +30,7 @@ from unet_train.metrics.volume import VolumeScore, summarise_volumes
 from unet_train.models.spec import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table
-from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
 from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.patients import Patients, has_volumes
@@ -55,15 +56,10 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     UserError
     """
     log_to(None)
-    predictor, content, path = load_predictor(
-        config.ckpt,
-        accelerator=config.accelerator,
-        precision=config.precision,
-        tile=config.tile,
-        tta=config.tta,
-        encoder=config.encoder,
+    predictor, checkpoint, path = load_predictor(
+        config.ckpt, PredictorSettings.of(config), encoder=config.encoder
     )
-    source, records, part, dataset = choose_records(config, overrides, content)
+    source, records, part, dataset = choose_records(config, overrides, checkpoint)
     name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
         raise UserError(
@@ -81,7 +77,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     if has_background(source) != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
-    trained_on = set(content.get("image_hashes", {}).values())
+    trained_on = set(checkpoint.image_hashes.values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
     if seen and part != "train":
         LOGGER.info(
@@ -109,7 +105,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         "dataset": name,
         "root": root,
         "ckpt": str(path),
-        "epoch": content.get("epoch"),
+        "epoch": checkpoint.epoch,
         "tta": config.tta,
         "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
@@ -147,8 +143,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
 
 
 def choose_records(
-    config: EvalConfig, overrides: Sequence[str], content: dict[str, Any]
-) -> tuple[Source, list[Record], str, Any]:
+    config: EvalConfig, overrides: Sequence[str], checkpoint: Checkpoint
+) -> tuple[Source, list[Record], str, Dataset]:
     """Source, scorable records, part and data set's section: the run's own, or another.
 
     Raises
@@ -156,13 +152,13 @@ def choose_records(
     UserError
         For a part that is not there.
     """
-    run: TrainConfig = typed("train", lay_over(content["config"], overrides) | {"resume": None})
+    run: TrainConfig = typed("train", lay_over(checkpoint.config, overrides) | {"resume": None})
     if config.dataset is None and run.dataset.layout == "custom":
         raise UserError(
             "the run's data set is a class of your own, which a checkpoint never imports by itself: "
             f"add the override {_own_dataset(run.dataset)}"
         )
-    dataset = config.dataset or run.dataset
+    dataset: Dataset = config.dataset or run.dataset
     other = config.dataset is not None and not _same_class(config.dataset, run.dataset)
     check_dataset(dataset)
     source = build_source(dataset)
@@ -171,10 +167,10 @@ def choose_records(
     if own_split:
         by_key = {record.key: record for record in records}
         parts = {
-            part: [by_key[k] for k in content["split"].get(part, []) if k in by_key]
+            part: [by_key[k] for k in checkpoint.part_keys(part) if k in by_key]
             for part in ("train", "val", "test")
         }
-        lost = sum(len(content["split"].get(p, [])) - len(parts[p]) for p in parts)
+        lost = sum(len(checkpoint.part_keys(p)) - len(parts[p]) for p in parts)
         if lost:
             raise UserError(f"dataset.root: {lost} images of the run's split are not in this data set")
     else:
@@ -191,7 +187,7 @@ def choose_records(
     return source, chosen, part, dataset
 
 
-def _same_class(dataset: Any, of_the_run: Any) -> bool:
+def _same_class(dataset: Dataset, of_the_run: Dataset) -> bool:
     """Whether the user named the run's own class of data set again."""
     if dataset.layout != "custom" or of_the_run.layout != "custom":
         return False
@@ -199,7 +195,7 @@ def _same_class(dataset: Any, of_the_run: Any) -> bool:
     return all(getattr(dataset, name) == getattr(of_the_run, name) for name in names)
 
 
-def _own_dataset(dataset: Any) -> str:
+def _own_dataset(dataset: CustomDataset) -> str:
     """The words that name a data set class of the user's own again."""
     keys = {"dataset._target_": dataset._target_, "dataset.root": dataset.root}
     keys |= {f"dataset.arguments.{name}": value for name, value in dataset.arguments.items()}

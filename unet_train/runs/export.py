@@ -25,11 +25,11 @@ from unet_train.inference.graph import PIXELS, PredictionGraph, exportable
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
 from unet_train.models.spec import ModelSpec, build_model
-from unet_train.models.weights import brain_mri_spec, load_file
+from unet_train.models.weights import load_file
 from unet_train.models.weights.brain_mri import BRAIN_MRI_URL, NOT_PUBLISHED
-from unet_train.runs.checkpoint_files import brain_mri_predictor, load_predictor
+from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
 from unet_train.runs.export_check import Case, draw_cases, own_images
-from unet_train.runs.model_card import Exported, model_card
+from unet_train.runs.model_card import Exported, Origin, model_card
 
 FILES = {"onnx": "model.onnx", "torch_export": "model.pt2", "safetensors": "model.safetensors"}
 
@@ -65,12 +65,12 @@ def export_run(config: ExportConfig) -> Path:
     """
     log_to(None)
     output = expand(config.output)
-    predictor, content, source = load_model(config)
+    predictor, origin = load_model(config)
     if config.format != "safetensors" and not exportable(predictor.target):
         raise UserError(
-            f"{source}: target {predictor.data.target} cannot be exported as a graph; use format=safetensors"
+            f"{origin.source}: target {predictor.data.target} cannot be exported as a graph; use format=safetensors"
         )
-    images = own_images(content, predictor.data)
+    images = own_images(origin.checkpoint, predictor.data)
     graph = PredictionGraph(predictor, choose_pixels(config.pixels, predictor, images.pictures)).eval()
     cases = draw_cases(graph, predictor, images)
     writer = WRITERS[config.format]
@@ -86,29 +86,28 @@ def export_run(config: ExportConfig) -> Path:
     except OSError as error:
         raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
     exported = Exported(config.format, path.name, graph, predictor, differences, images.found)
-    (output / "model_card.md").write_text(model_card(exported, content, source), encoding="utf-8")
+    (output / "model_card.md").write_text(model_card(exported, origin), encoding="utf-8")
     LOGGER.info(f"written   {path} ({path.stat().st_size / 1e6:.1f} MB), {output / 'model_card.md'}")
     return path
 
 
-def load_model(config: ExportConfig) -> tuple[Predictor, dict[str, Any], Path]:
-    """What `ckpt` or `weights` names: the predictor, what its checkpoint holds, and the file.
-
-    The published model has no checkpoint: there is its description alone.
+def load_model(config: ExportConfig) -> tuple[Predictor, Origin]:
+    """What `ckpt` or `weights` names: the predictor, and where it comes from.
 
     Raises
     ------
     UserError
     """
+    settings = PredictorSettings("cpu", "32")
     if config.ckpt:
-        return load_predictor(config.ckpt, accelerator="cpu", precision="32", encoder=config.encoder)
+        predictor, checkpoint, file = load_predictor(config.ckpt, settings, encoder=config.encoder)
+        return predictor, Origin(file, checkpoint)
     path = config.weights.path
-    predictor, notes = brain_mri_predictor(path, accelerator="cpu", precision="32")
+    predictor, notes = brain_mri_predictor(path, settings)
     for note in notes:
         LOGGER.info(note)
     published = not any(NOT_PUBLISHED in note for note in notes)
-    file = expand(path) if path else Path(BRAIN_MRI_URL)
-    return predictor, {"model": brain_mri_spec().to_dict(), "published": published}, file
+    return predictor, Origin(expand(path) if path else Path(BRAIN_MRI_URL), published=published)
 
 
 def choose_pixels(wanted: str, predictor: Predictor, pictures: list[np.ndarray]) -> str:
@@ -270,7 +269,8 @@ def open_safetensors(graph: PredictionGraph, path: Path) -> Runner:
 
     def run(case: Case) -> np.ndarray:
         with torch.inference_mode():
-            return again(*map(torch.from_numpy, case.inputs))[0].numpy()
+            probabilities: np.ndarray = again(*map(torch.from_numpy, case.inputs))[0].numpy()
+        return probabilities
 
     return run
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.build import build_source
 from unet_train.config.checks import check_dataset
 from unet_train.config.compose import typed
@@ -73,10 +73,10 @@ class Case:
         return float(np.abs(found - self.expected).max())
 
 
-def own_images(content: dict[str, Any], data: DataDescription) -> OwnImages:
+def own_images(checkpoint: Checkpoint | None, data: DataDescription) -> OwnImages:
     """A few images of the data the run was validated on; drawn ones where its files are not here."""
     try:
-        found = _of_the_run(content, data)
+        found = _of_the_run(checkpoint, data) if checkpoint is not None and checkpoint.config else OwnImages()
     except (UserError, KeyError, OSError):  # moved, deleted, or a config of another version
         found = OwnImages()
     if found.pictures:
@@ -87,16 +87,16 @@ def own_images(content: dict[str, Any], data: DataDescription) -> OwnImages:
     return OwnImages(["a drawn image"], [np.stack(channels, -1)], [None], found=False)
 
 
-def _of_the_run(content: dict[str, Any], data: DataDescription) -> OwnImages:
-    dataset = typed("train", content["config"] | {"resume": None}).dataset
+def _of_the_run(checkpoint: Checkpoint, data: DataDescription) -> OwnImages:
+    dataset = typed("train", checkpoint.config | {"resume": None}).dataset
     images = OwnImages()
     if dataset.layout == "custom":  # a class that a checkpoint names is never imported by that alone
         return images
     check_dataset(dataset)
     source = build_source(dataset)
     records = {record.key: record for record in source.records()}
-    split = content["split"]
-    keys = [key for part in ("val", "test", "train") for key in split.get(part, []) if key in records]
+    parts = ("val", "test", "train")
+    keys = [key for part in parts for key in checkpoint.part_keys(part) if key in records]
     normaliser = Normaliser(source, data.normalisation)
     for key in keys[: 8 * WHOLE_IMAGES]:
         picture = source.read_image(records[key])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 from unet_train import __version__
+from unet_train.checkpoint import Checkpoint
 from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import DataDescription, Predictor
@@ -56,21 +58,40 @@ class Exported:
     own_images: bool
 
 
-def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) -> str:
+@dataclass(frozen=True)
+class Origin:
+    """Where an exported model comes from.
+
+    Attributes
+    ----------
+    source : Path
+        The file, or the address it was downloaded from.
+    checkpoint : Checkpoint or None
+        None for the published brain MRI model, which has none of ours.
+    published : bool
+        Without a checkpoint: whether it is the published file, not another one of its shape.
+    """
+
+    source: Path
+    checkpoint: Checkpoint | None = None
+    published: bool = False
+
+
+def model_card(exported: Exported, origin: Origin) -> str:
     """The card, in Markdown."""
     data, graph = exported.predictor.data, exported.graph
-    spec = content["model"]
-    origin = _origin(content, checkpoint, data)
-    encoder = " ".join(f"{k}={v}" for k, v in spec["encoder"].items() if v is not None)
+    spec = graph.spec
+    told = _told(origin, data)
+    encoder = " ".join(f"{k}={v}" for k, v in spec.encoder.items() if v is not None)
     count = sum(p.numel() for p in graph.model.parameters())
     lines = [
         f"# U-Net for {data.name}: {', '.join(data.classes[1 if data.has_background else 0 :])}",
         "",
-        f"`{exported.file}`, exported by unet-train {__version__} from {origin.source}.",
+        f"`{exported.file}`, exported by unet-train {__version__} from {told.source}.",
         "",
         "## Model",
         "",
-        f"A U-Net, encoder {encoder}, {count:,} parameters, {spec['head']} head, trained {origin.training}.",
+        f"A U-Net, encoder {encoder}, {count:,} parameters, {spec.head} head, trained {told.training}.",
         "",
         *_inputs(exported, data),
         "## Classes",
@@ -84,13 +105,13 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
         "",
         "## Data",
         "",
-        origin.data,
+        told.data,
         "",
         f"Licence of the data: {LICENCES.get(data.name, UNKNOWN_LICENCE)}",
         "",
         "## Scores",
         "",
-        *origin.scores,
+        *told.scores,
         "",
         "## Check",
         "",
@@ -104,7 +125,7 @@ def model_card(exported: Exported, content: dict[str, Any], checkpoint: Path) ->
 
 
 @dataclass(frozen=True)
-class Origin:
+class OriginInWords:
     """Where a model comes from, in words for the card."""
 
     source: str
@@ -113,31 +134,33 @@ class Origin:
     scores: list[str]
 
 
-def _origin(content: dict[str, Any], checkpoint: Path, data: DataDescription) -> Origin:
+def _told(origin: Origin, data: DataDescription) -> OriginInWords:
     """Of a checkpoint of ours, of the published file, or of another one of its shape."""
-    if "state_dict" in content:
-        weights = (content.get("config") or {}).get("weights") or {}
-        epochs, steps = content.get("epoch", "?"), content.get("step", "?")
-        return Origin(
-            source=f"`{checkpoint.name}` of the run `{checkpoint.resolve().parent.name}`",
-            training=f"for {epochs} epochs ({steps} steps), started from {weights.get('kind', 'unknown')} weights",
-            data=f"{data.name}: {_parts(content)}. Image channels: {data.channels}.",
-            scores=_scores(content, checkpoint),
+    source, checkpoint = origin.source, origin.checkpoint
+    if checkpoint is not None:
+        epochs = "?" if checkpoint.epoch is None else checkpoint.epoch
+        steps = "?" if checkpoint.step is None else checkpoint.step
+        weights = checkpoint.section("weights").get("kind", "unknown")
+        return OriginInWords(
+            source=f"`{source.name}` of the run `{source.resolve().parent.name}`",
+            training=f"for {epochs} epochs ({steps} steps), started from {weights} weights",
+            data=f"{data.name}: {_parts(checkpoint)}. Image channels: {data.channels}.",
+            scores=_scores(checkpoint, source),
         )
-    if content["published"]:
+    if origin.published:
         licence = "(MIT licence, © 2019 mateuszbuda)"
-        return Origin(f"{PUBLISHED} {licence}", "by its authors", PUBLISHED_DATA, [PUBLISHED_SCORES])
-    return Origin(
-        f"`{checkpoint.name}`, a file of the shape of {PUBLISHED}, but not that file",
+        return OriginInWords(f"{PUBLISHED} {licence}", "by its authors", PUBLISHED_DATA, [PUBLISHED_SCORES])
+    return OriginInWords(
+        f"`{source.name}`, a file of the shape of {PUBLISHED}, but not that file",
         "elsewhere",
         "Unknown.",
         ["None."],
     )
 
 
-def _parts(content: dict[str, Any]) -> str:
-    split = content.get("split") or {}
-    counts = [f"{len(split[part])} {part}" for part in ("train", "val", "test") if split.get(part)]
+def _parts(checkpoint: Checkpoint) -> str:
+    keys = {part: checkpoint.part_keys(part) for part in ("train", "val", "test")}
+    counts = [f"{len(found)} {part}" for part, found in keys.items() if found]
     return ", ".join(counts) + " images" if counts else "split unknown"
 
 
@@ -247,28 +270,28 @@ def _preprocessing(exported: Exported, data: DataDescription) -> list[str]:
     return [f"{where}: {unit}; {score}{scale}."]
 
 
-def _numbers(values: Any) -> str:
+def _numbers(values: Iterable[SupportsFloat]) -> str:
     return ", ".join(f"{float(v):.4g}" for v in values)
 
 
-def _scores(content: dict[str, Any], checkpoint: Path) -> list[str]:
+def _scores(checkpoint: Checkpoint, source: Path) -> list[str]:
     """Validation scores of the checkpoint, and those of evaluations that lie in its run folder."""
     lines = []
-    validation = _table(content.get("metrics") or {})
+    validation = _table(checkpoint.metrics or {})
     if validation:
         lines += ["Validation part, which chose the weights:", "", *validation]
-    for file in sorted(checkpoint.parent.glob("eval/*/metrics.json")):
+    for file in sorted(source.parent.glob("eval/*/metrics.json")):
         try:
             metrics = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if metrics.get("epoch") == content.get("epoch"):
+        if metrics.get("epoch") == checkpoint.epoch:
             title = f"{metrics.get('dataset')}, {metrics.get('part')} part, {metrics.get('n_images')} images:"
             lines += ["", title, "", *_table(metrics)]
     return lines or ["None were measured."]
 
 
-def _table(metrics: dict[str, Any]) -> list[str]:
+def _table(metrics: Mapping[str, object]) -> list[str]:
     names = ("iou/", "dice", "accuracy", "seg", "det", "op_csb")
     rows = [
         f"| {name} | {value:.4f} |"

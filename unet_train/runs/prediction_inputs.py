@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unet_train.config.checks import check_own_encoder, check_whole_model, expand
 from unet_train.config.schema import PredictConfig
@@ -92,7 +91,7 @@ def check_sequence(config: PredictConfig) -> None:
         raise UserError(f"output={config.output}: is the input itself; name another folder, such as 01_RES")
 
 
-def checkpoint_names(ckpt: Any) -> list[str]:
+def checkpoint_names(ckpt: str | Sequence[str] | None) -> list[str]:
     """The checkpoints a `ckpt` names: none, one or several.
 
     Raises

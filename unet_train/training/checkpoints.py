@@ -1,65 +1,17 @@
-"""Checkpoints: one dict of plain types and tensors, written so that a kill never leaves half a file."""
+"""What the training puts into a checkpoint by itself: the states of the generators, and all of it as a dict."""
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-FORMAT = 1
-"""Number of the checkpoint format; raised when an older reader could misread a newer file."""
+from unet_train.checkpoint import FORMAT
+from unet_train.models.files import write_checkpoint as save
 
-
-def plain(value: Any) -> Any:
-    """`value` in plain Python types and tensors, which ``weights_only=True`` can load.
-
-    Raises
-    ------
-    TypeError
-        For a type that has no plain form.
-    """
-    if value is None or isinstance(value, bool | int | float | str | torch.Tensor):
-        return value.detach() if isinstance(value, torch.Tensor) else _bare(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {_bare(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot stand in a checkpoint")
-
-
-def _bare(value: Any) -> Any:
-    # A str or float subclass (NumPy's, an enum's) would be refused by weights_only=True.
-    for base in (bool, int, float, str):
-        if isinstance(value, base):
-            return base(value)
-    return value
-
-
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint to a temporary file beside `path`, flush it to the disk, then put it in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(plain(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+__all__ = ["FORMAT", "random_states", "restore_random_states", "save"]
 
 
 def random_states() -> dict[str, Any]:

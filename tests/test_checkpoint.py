@@ -1,0 +1,291 @@
+"""A checkpoint comes back as it was written, by the keys the file has always had; so do files of earlier versions."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unet_train.checkpoint import AverageState, Checkpoint, TrainingState
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule
+from unet_train.inference.predictor import DataDescription, Tiling
+from unet_train.models.files import write_checkpoint
+from unet_train.models.spec import ModelSpec, build_model
+
+COMMON = [
+    "format",
+    "model",
+    "data",
+    "config",
+    "split",
+    "image_hashes",
+    "truth_hashes",
+    "versions",
+    "state_dict",
+]
+BEST = [*COMMON, "epoch", "step", "metrics"]
+LAST = [*COMMON, "ema", "optimizer", "schedule", "scaler", "rng", "state"]
+"""Keys of the files that unet-train 0.1.0 wrote, of before there was a `Checkpoint` (commit d77181f)."""
+
+DATA_KEYS = {
+    "name": str,
+    "classes": list,
+    "channels": int,
+    "target": str,
+    "target_params": dict,
+    "scale": float,
+    "normalisation": str,
+    "intensity_range": list,
+    "margin": int,
+    "has_instances": bool,
+    "has_background": bool,
+    "palette": list,
+}
+"""Of the same files: keys of the description of the data, and their types."""
+
+SPEC = ModelSpec(
+    encoder={"kind": "unet", "init_features": 4, "depth": 2},
+    in_channels=1,
+    outputs=["background", "cell"],
+    normalisation={"mode": "fixed", "mean": [0.4], "std": [0.2]},
+)
+DATA = DataDescription(
+    "drawn",
+    ("background", "cell"),
+    1,
+    normalisation="fixed",
+    intensity_range=(0.0, 4095.0),
+    palette=((0, 0, 0), (255, 0, 0)),
+)
+
+
+def weights(seed=0):
+    torch.manual_seed(seed)
+    return build_model(SPEC).state_dict()
+
+
+def best(**changes):
+    whole = Checkpoint(
+        model=SPEC,
+        data=DATA,
+        state_dict=weights(),
+        config={"seed": 1, "dataset": {"channels": 1}, "weights": None},
+        split={"train": ["a", "b"], "val": ["c"], "test": [], "notes": []},
+        image_hashes={"a": "1", "b": "2"},
+        truth_hashes={"a": "3", "b": "4"},
+        versions={"unet_train": "0.1.0"},
+        epoch=3,
+        step=12,
+        metrics={"iou/mean": np.float64(0.5)},
+    )
+    return replace(whole, **changes)
+
+
+def last():
+    ema = AverageState(7, weights(seed=1))
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}
+    training = TrainingState(
+        ema, optimizer, {"best": 1.0}, {}, {"torch": torch.get_rng_state()}, {"epoch": 3}
+    )
+    return best(epoch=None, step=None, metrics=None, training=training)
+
+
+def assert_same(found, expected):
+    """Equal in all parts, tensors included."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, Checkpoint | TrainingState | AverageState):
+        assert type(found) is type(expected)
+        for item in fields(expected):
+            if item.name != "path":
+                assert_same(getattr(found, item.name), getattr(expected, item.name))
+    else:
+        assert found == expected
+
+
+def one_line(call, *arguments):
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "written", [best(), best(objects=ObjectRule(threshold=0.4)), best(metrics={}), last()]
+)
+def test_round_trip(tmp_path, written):
+    path = tmp_path / "folder" / "größe (1).pt"
+    written.write(path)
+    found = Checkpoint.read(str(path))
+    assert_same(found, written)
+    assert found.path == path
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_file_has_the_keys_and_plain_types_it_always_had(tmp_path):
+    """Programs of others read our files; weights_only refuses everything but plain types."""
+    expected = {"best": (best(), BEST), "last": (last(), LAST)}
+    expected["objects"] = best(objects=ObjectRule()), [*BEST, "objects"]
+    for name, (written, keys) in expected.items():
+        written.write(tmp_path / name)
+        content = torch.load(tmp_path / name, weights_only=True)
+        assert list(content) == keys
+        assert {key: type(value) for key, value in content["data"].items()} == DATA_KEYS
+        assert content["model"] == SPEC.to_dict()
+        assert type(content["format"]) is int
+        for key in set(keys) - {"format", "epoch", "step"}:
+            assert type(content[key]) is dict, key
+    assert content["objects"] == ObjectRule().to_dict()
+    content = torch.load(tmp_path / "last", weights_only=True)
+    assert list(content["ema"]) == ["updates", "average"]
+    assert type(torch.load(tmp_path / "best", weights_only=True)["metrics"]["iou/mean"]) is float
+
+
+def test_a_run_without_averaged_weights_says_so(tmp_path):
+    replace(last(), training=replace(last().training, ema=None)).write(tmp_path / "last.pt")
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["ema"] is None
+    assert Checkpoint.read(tmp_path / "last.pt").training.ema is None
+
+
+def test_a_file_of_before_newer_keys_keeps_its_meaning(tmp_path):
+    """Class 0 was the background whatever its name, no colours and no objects were kept, masks were not looked at."""
+    content = best().to_dict()
+    for key in ("has_background", "palette"):
+        del content["data"][key]
+    for key in ("truth_hashes", "versions"):
+        del content[key]
+    del content["model"]["input_skip"]
+    write_checkpoint(tmp_path / "old.pt", content)
+    found = Checkpoint.read(tmp_path / "old.pt")
+    assert found.data == replace(DATA, has_background=True, palette=None)
+    assert found.objects is None
+    assert found.truth_hashes == {}
+    assert found.model == SPEC
+    assert found.to_predictor().predict(np.zeros((8, 9), np.uint8)).classes.shape == (8, 9)
+
+
+def test_only_what_every_file_has_had_is_needed(tmp_path):
+    content = best().to_dict()
+    needed = {key: content[key] for key in ("format", "model", "data", "state_dict")}
+    write_checkpoint(tmp_path / "least.pt", needed)
+    found = Checkpoint.read(tmp_path / "least.pt")
+    assert (found.epoch, found.step, found.metrics, found.training) == (None, None, None, None)
+    assert found.section("dataset") == {}
+    assert found.part_keys("val") == []
+
+
+def test_sections_and_parts():
+    assert best().section("dataset") == {"channels": 1}
+    assert best().section("weights") == {}, "null in the config"
+    assert best().part_keys("train") == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", ["format", "model", "data", "state_dict"])
+def test_a_file_of_another_program_is_refused(tmp_path, key):
+    content = best().to_dict()
+    del content[key]
+    write_checkpoint(tmp_path / "x.pt", content)
+    said = one_line(Checkpoint.read, tmp_path / "x.pt")
+    assert said.startswith(f"{tmp_path / 'x.pt'}: not a checkpoint of unet-train (it has no {key})")
+    torch.save([1, torch.zeros(2)], tmp_path / "list.pt")
+    assert "it has no format" in one_line(Checkpoint.read, tmp_path / "list.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": 2}, "written by a newer unet-train (format 2); update unet-train"),
+        ({"format": "1"}, "its descriptions are not understood"),
+        ({"model": {"in_channels": 1}}, "this model description lacks encoder"),
+        ({"model": 3}, "not a mapping"),
+        ({"data": {"name": "drawn"}}, "its descriptions are not understood"),
+        ({"data": None}, "its descriptions are not understood"),
+        ({"objects": {"threshold": 7.0}}, "objects.threshold: must be in [0, 1)"),
+        ({"objects": {"colour": 7.0}}, "its descriptions are not understood"),
+        ({"ema": {"updates": 1}}, "its descriptions are not understood"),
+    ],
+)
+def test_what_is_not_understood_is_said_in_one_line(tmp_path, change, says):
+    write_checkpoint(tmp_path / "x.pt", best().to_dict() | change)
+    said = one_line(Checkpoint.read, tmp_path / "x.pt")
+    assert said.startswith(f"{tmp_path / 'x.pt'}: ")
+    assert says in said
+
+
+def test_damage_is_said_in_one_line(tmp_path):
+    path = tmp_path / "best.pt"
+    best().write(path)
+    whole = path.read_bytes()
+    for content in (b"", whole[:1000], whole[:-1], b"text", whole.replace(b"iou/mean", b"iou/meaN")):
+        path.write_bytes(content)
+        assert str(path) in one_line(Checkpoint.read, path)
+    assert "cannot be read" in one_line(Checkpoint.read, tmp_path / "none.pt")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "best.pt"
+    best().write(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="cannot stand in a checkpoint"):
+        best(config={"x": object()}).write(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_model_has_the_averaged_weights():
+    """best.pt holds them as its weights; last.pt beside those in training."""
+    assert_same(dict(last().to_model().state_dict()), dict(weights(seed=1)))
+    assert_same(dict(best().to_model().state_dict()), dict(weights()))
+    model = best().to_model()
+    assert not model.training
+    assert model.spec == SPEC
+
+
+def test_the_predictor_has_all_it_needs():
+    predictor = best(objects=ObjectRule(threshold=0.4)).to_predictor(
+        dtype=torch.bfloat16, tiling=Tiling(64), tta=True
+    )
+    assert (predictor.dtype, predictor.tiling, predictor.tta) == (torch.bfloat16, Tiling(64), True)
+    assert predictor.object_rule == ObjectRule(threshold=0.4)
+    assert predictor.data == DATA
+    assert not any(weight.requires_grad for weight in predictor.model.parameters())
+    assert best().to_predictor().tiling == Tiling("auto")
+
+
+def test_weights_that_do_not_fit_are_said_in_one_line(tmp_path):
+    best(state_dict={"a": torch.zeros(2)}).write(tmp_path / "x.pt")
+    said = one_line(Checkpoint.read(tmp_path / "x.pt").to_model)
+    assert said.startswith(f"{tmp_path / 'x.pt'}: its weights do not fit its own description (Error(s)")
+
+
+def test_an_encoder_of_ones_own_is_asked_for(tmp_path):
+    class Own(nn.Module):
+        def __init__(self, in_channels):
+            super().__init__()
+            self.in_channels, self.channels, self.strides = in_channels, [3], [2]
+            self.stem = nn.Conv2d(in_channels, 3, 2, stride=2)
+
+        def forward(self, x):
+            return [self.stem(x)]
+
+    spec = replace(SPEC, encoder={"kind": "custom", "target": "pkg.Own", "width": 3})
+    state = build_model(spec, Own).state_dict()
+    best(model=spec, state_dict=state).write(tmp_path / "own.pt")
+    found = Checkpoint.read(tmp_path / "own.pt")
+    said = one_line(found.to_model)
+    assert said.startswith(f"{tmp_path / 'own.pt'}: this model has an encoder of your own")
+    assert said.endswith("encoder._target_=pkg.Own encoder.width=3")
+    assert_same(dict(found.to_model(Own).state_dict()), dict(state))
+
+
+def test_best_is_nothing_to_resume_from(tmp_path):
+    best().write(tmp_path / "best.pt")
+    said = one_line(lambda: Checkpoint.read(tmp_path / "best.pt").resume_state)
+    assert said.endswith("best.pt: holds weights alone; a run is resumed from its last.pt")
+    assert last().resume_state.state == {"epoch": 3}

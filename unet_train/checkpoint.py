@@ -1,0 +1,301 @@
+"""A checkpoint with named, typed parts: the one way from a file to a model, and from a run to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unet_train.errors import UserError
+from unet_train.inference.objects import ObjectRule
+from unet_train.inference.predictor import DataDescription, Predictor, Tiling
+from unet_train.models.files import read_checkpoint, write_checkpoint
+from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.unet import UNet
+
+FORMAT = 1
+"""Number of the checkpoint format; raised when an older reader could misread a newer file."""
+
+NEEDED = ("format", "model", "data", "state_dict")
+"""Keys that every checkpoint of ours has had; a file of an earlier version may lack any other."""
+
+
+@dataclass(frozen=True)
+class AverageState:
+    """The averaged weights and what `unet_train.training.averages.EMA` needs to go on with them.
+
+    Attributes
+    ----------
+    updates : int
+        Updates taken in so far.
+    average : dict of str to Tensor
+        Under the bare model's names.
+    """
+
+    updates: int
+    average: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a resume needs besides the weights; in last.pt alone.
+
+    Attributes
+    ----------
+    ema : AverageState or None
+        None for a run without averaged weights.
+    optimizer, schedule, scaler : dict
+        What their `state_dict` returned.
+    rng : dict
+        States of the generators, see `unet_train.training.checkpoints.random_states`.
+    state : dict
+        Fields of `unet_train.training.loop.State`: where the run stands.
+    """
+
+    ema: AverageState | None = None
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    rng: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under the keys of the file."""
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.ema is not None:
+            content["ema"] = {"updates": self.ema.updates, "average": self.ema.average}
+        return content
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> TrainingState | None:
+        """The inverse of `to_dict`; None where a file holds none of it."""
+        parts = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+        if not parts:
+            return None
+        ema = parts.get("ema")
+        parts["ema"] = AverageState(int(ema.get("updates", 0)), ema["average"]) if ema else None
+        return cls(**parts)
+
+
+@dataclass
+class Checkpoint:
+    """What a run leaves: best.pt with what inference needs, last.pt with what a resume needs.
+
+    Attributes
+    ----------
+    model : ModelSpec
+        Enough to build the net.
+    data : DataDescription
+        What the net must know of its data.
+    state_dict : dict of str to Tensor
+        The weights, under the bare model's names: in best.pt the averaged ones where there are any, in last.pt
+        those in training.
+    config : dict
+        The run's config as plain values, see `section`.
+    split : dict
+        The content of ``split.json``, see `part_keys`.
+    image_hashes, truth_hashes : dict of str to str
+        Key of a training record → hash of its image and of its mask.
+    versions : dict of str to str
+        Library → version it was trained with.
+    epoch, step : int or None
+        Finished epochs and optimizer updates when it was written; in best.pt alone (last.pt has `training`).
+    metrics : dict of str to float, or None
+        Validation scores of these weights; in best.pt alone.
+    objects : ObjectRule or None
+        How objects are cut out, as chosen on validation images.
+    training : TrainingState or None
+        In last.pt alone.
+    format : int
+        Number of the format the file was written in.
+    path : Path or None
+        Where it was read from. Not written.
+    """
+
+    model: ModelSpec
+    data: DataDescription
+    state_dict: dict[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    image_hashes: dict[str, str] = field(default_factory=dict)
+    truth_hashes: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+    step: int | None = None
+    metrics: dict[str, float] | None = None
+    objects: ObjectRule | None = None
+    training: TrainingState | None = None
+    format: int = FORMAT
+    path: Path | None = None
+
+    # --- files ----------------------------------------------------------------------------------------
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read a checkpoint of ours, onto the CPU; nothing in it can run code.
+
+        Raises
+        ------
+        UserError
+            In one line, with the file's name: it cannot be read or is damaged (see
+            `unet_train.models.files.read_checkpoint`), is of another program or a newer format, or its
+            descriptions are not understood.
+        """
+        path = Path(path)
+        content = read_checkpoint(path)
+        missing = [name for name in NEEDED if not isinstance(content, dict) or name not in content]
+        if missing:
+            raise UserError(
+                f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict has no "
+                "description of its model, but a training can start from it: unet-train weights=file weights.path=…"
+            )
+        try:
+            if content["format"] > FORMAT:
+                raise UserError(
+                    f"written by a newer unet-train (format {content['format']}); update unet-train"
+                )
+            rule = content.get("objects")
+            return cls(
+                model=ModelSpec.from_dict(content["model"]),
+                data=DataDescription.from_dict(content["data"]),
+                state_dict=content["state_dict"],
+                config=content.get("config") or {},
+                split=content.get("split") or {},
+                image_hashes=content.get("image_hashes") or {},
+                truth_hashes=content.get("truth_hashes") or {},
+                versions=content.get("versions") or {},
+                epoch=content.get("epoch"),
+                step=content.get("step"),
+                metrics=content.get("metrics"),
+                objects=ObjectRule(**rule) if rule else None,
+                training=TrainingState.from_dict(content),
+                format=content["format"],
+                path=path,
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: its descriptions are not understood ({_short(error)})") from error
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all: to a temporary one beside it first, flushed to the disk."""
+        write_checkpoint(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Under the keys of the file; what the file does not have (None) is left out."""
+        content: dict[str, Any] = {
+            "format": self.format,
+            "model": self.model.to_dict(),
+            "data": self.data.to_dict(),
+            "config": self.config,
+            "split": self.split,
+            "image_hashes": self.image_hashes,
+            "truth_hashes": self.truth_hashes,
+            "versions": self.versions,
+            "state_dict": self.state_dict,
+        }
+        optional = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "metrics": self.metrics,
+            "objects": self.objects.to_dict() if self.objects is not None else None,
+        }
+        content |= {name: value for name, value in optional.items() if value is not None}
+        return content | (self.training.to_dict() if self.training is not None else {})
+
+    # --- parts ----------------------------------------------------------------------------------------
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to predict with: the averaged ones where there are any."""
+        average = self.training.ema if self.training is not None else None
+        return average.average if average is not None else self.state_dict
+
+    @property
+    def resume_state(self) -> TrainingState:
+        """What a resume needs.
+
+        Raises
+        ------
+        UserError
+            If the file does not hold it, as best.pt does not.
+        """
+        if self.training is None:
+            raise UserError(f"{self.path}: holds weights alone; a run is resumed from its last.pt")
+        return self.training
+
+    def section(self, name: str) -> dict[str, Any]:
+        """One section of the run's config, as plain values; empty where the file has none."""
+        return self.config.get(name) or {}
+
+    def part_keys(self, part: str) -> list[str]:
+        """Keys of the records in one part (train, val or test) of the run's split, in its order."""
+        return list(self.split.get(part, []))
+
+    # --- models ---------------------------------------------------------------------------------------
+    def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
+        """Build the net and fill it, averaged weights first, in evaluation mode.
+
+        Parameters
+        ----------
+        custom
+            The encoder, or a function from the number of input channels to it, for a net with an encoder of
+            the user's own: a file never builds that.
+
+        Raises
+        ------
+        UserError
+            For a description that cannot be built, weights that do not fit it, or a missing encoder (with the
+            override that gives it).
+        """
+        name = self.path or "this checkpoint"
+        try:
+            model = build_model(self.model, custom)
+            model.load_state_dict(self.weights)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{name}: its weights do not fit its own description ({_short(error)})"
+            ) from error
+        return model.eval()
+
+    def to_predictor(
+        self,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        tiling: Tiling = Tiling("auto"),  # noqa: B008 (frozen)
+        tta: bool = False,
+        custom: nn.Module | Callable[[int], nn.Module] | None = None,
+    ) -> Predictor:
+        """The net on a device, with everything it needs to turn an image into classes.
+
+        Parameters
+        ----------
+        device, dtype, tiling, tta
+            As `Predictor` has them.
+        custom
+            As `to_model` takes it.
+
+        Raises
+        ------
+        UserError
+            As `to_model`.
+        """
+        return Predictor(
+            model=self.to_model(custom).to(device).requires_grad_(False),
+            data=self.data,
+            device=device,
+            dtype=dtype,
+            tiling=tiling,
+            tta=tta,
+            object_rule=self.objects,
+        )
+
+
+def _short(error: Exception) -> str:
+    """What is wrong, in one line of bearable length."""
+    return " ".join(str(error).split())[:200]
