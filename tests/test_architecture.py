@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "unet_train"
 
 # What each folder (or file beside them) may import from the package, itself aside.
-LEAVES = {"errors", "__init__"}
+LEAVES = {"errors", "atomic", "overrides", "__init__"}
 BELOW_TRAINING = LEAVES | {
     "preprocessing",
     "demo",
@@ -32,6 +32,8 @@ ARROWS = {
     "__init__": set(),
     "errors": set(),
     "log": set(),
+    "atomic": set(),
+    "overrides": set(),
     "preprocessing": LEAVES,
     "demo": LEAVES,
     "data": LEAVES | {"preprocessing", "demo"},
@@ -40,7 +42,7 @@ ARROWS = {
     "reporting": LEAVES,
     "inference": LEAVES | {"preprocessing", "data", "models"},
     "training": BELOW_TRAINING,
-    "config": LEAVES | {"preprocessing", "data", "models", "inference", "training"},
+    "config": LEAVES,
     "runs": BELOW_RUNS,
     "api": BELOW_RUNS | {"runs"},
     "commands": BELOW_RUNS | {"runs", "api"},

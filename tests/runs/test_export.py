@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from unet_train.data.description import DataDescription
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.graph import PredictionGraph, area_weights, linear_weights
-from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.inference.predictor import Predictor
 from unet_train.inference.whole import resample_probabilities
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.preprocessing.intensity import image_statistics, volume_statistics

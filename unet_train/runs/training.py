@@ -18,29 +18,20 @@ import yaml
 from torch import nn
 
 from unet_train import __version__
-from unet_train.config.build import (
-    build_loss,
-    build_source,
-    build_split,
-    check_own_objects,
-    custom_encoder,
-    describe_data,
-    describe_model,
-    encoder_params,
-)
 from unet_train.config.checks import expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.orientation import decide, look, sample
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation, upright
 from unet_train.data.check import check_source, format_problems, missing_classes
+from unet_train.data.description import DataDescription
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import Record, Source, Truth
 from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
-from unet_train.inference.predictor import DataDescription, Prediction, Predictor, Tiling
+from unet_train.inference.predictor import Prediction, Predictor, Tiling
 from unet_train.log import LOGGER, log_to
 from unet_train.models.files import read_checkpoint
 from unet_train.models.fusing import fused_copy
@@ -52,6 +43,16 @@ from unet_train.preprocessing.brain_crop import SIDE
 from unet_train.preprocessing.resampling import working_size
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
+from unet_train.runs.factory import (
+    build_loss,
+    build_source,
+    build_split,
+    check_own_objects,
+    custom_encoder,
+    describe_data,
+    describe_model,
+    encoder_params,
+)
 from unet_train.runs.pictures import compared
 from unet_train.training import checkpoints
 from unet_train.training.averages import EMA

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from unet_train.atomic import replacing
 
 FORMAT = 1
 """Number of the checkpoint format; raised when an older reader could misread a newer file."""
@@ -49,17 +50,10 @@ def _bare(value: Any) -> Any:
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint to a temporary file beside `path`, flush it to the disk, then put it in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(plain(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(plain(content), file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def random_states() -> dict[str, Any]:
