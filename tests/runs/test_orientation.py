@@ -10,7 +10,7 @@ import yaml
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
-from unet_train.runs.training import orientation_of
+from unet_train.runs.orientation import orientation_of
 
 SIZE = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=[16,32]", "trainer.workers=0"]
 LENGTH = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.pictures=0"]
@@ -25,10 +25,12 @@ def built(monkeypatch):
         found.append([type(transform).__name__ for transform in kwargs["augmentation"].transforms])
         return run(*args, **kwargs)
 
-    from unet_train.runs import training
+    from unet_train.runs import training_data
 
-    original = training.TrainingSet
-    monkeypatch.setattr(training, "TrainingSet", lambda *args, **kwargs: keep(*args, run=original, **kwargs))
+    original = training_data.TrainingSet
+    monkeypatch.setattr(
+        training_data, "TrainingSet", lambda *args, **kwargs: keep(*args, run=original, **kwargs)
+    )
     return found
 
 
@@ -76,7 +78,7 @@ def test_a_folder_with_an_up_is_told_and_a_resume_keeps_to_it(tmp_path, run_comm
     def decide_again(*args):
         raise AssertionError("a resumed run decided again")
 
-    monkeypatch.setattr("unet_train.runs.training.decide", decide_again)
+    monkeypatch.setattr("unet_train.runs.orientation.decide", decide_again)
     assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
     assert built[-1] == built[0]
     assert len(oriented(run)) == 1
@@ -95,7 +97,7 @@ def test_an_older_run_folder_flips_as_it_did(tmp_path, run_command, built):
 
 
 def test_without_a_transform_that_turns_no_mask_is_read(tmp_path, run_command, monkeypatch):
-    monkeypatch.setattr("unet_train.runs.training.orientation_of", None)
+    monkeypatch.setattr("unet_train.runs.orientation.orientation_of", None)
     words = ["experiment=smoke", "trainer.epochs=1", "augmentation=none", "augmentation.crop_size=32"]
     assert run_command("train", *words, f"hydra.run.dir={tmp_path / 'run'}") == 0
 

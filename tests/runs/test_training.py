@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from unet_train.commands import train
 from unet_train.data.records import Record
-from unet_train.runs.training import pixels_seen
+from unet_train.runs.training_data import pixels_seen
 
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=8"]
 

@@ -91,11 +91,10 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     evaluation = evaluate(
         predictor,
         source,
-        records,
+        tqdm(records, desc="evaluating", disable=None, leave=False, unit="image"),
         normaliser=normaliser,
         look=patients.look if patients else None,
         objects=predictor.data.has_instances,
-        progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient
