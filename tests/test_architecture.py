@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "unet_train"
 
 # What each folder (or file beside them) may import from the package, itself aside.
-LEAVES = {"errors", "__init__"}
+LEAVES = {"errors", "atomic", "overrides", "__init__"}
 BELOW_TRAINING = LEAVES | {
     "preprocessing",
     "demo",
@@ -33,6 +33,8 @@ ARROWS = {
     "__init__": set(),
     "errors": set(),
     "log": set(),
+    "atomic": set(),
+    "overrides": set(),
     "preprocessing": LEAVES,
     "demo": LEAVES,
     "data": LEAVES | {"preprocessing", "demo"},
@@ -42,7 +44,7 @@ ARROWS = {
     "inference": LEAVES | {"preprocessing", "data", "models"},
     "checkpoint": LEAVES | {"models", "inference"},
     "training": BELOW_TRAINING,
-    "config": LEAVES | {"preprocessing", "data", "models", "inference", "training"},
+    "config": LEAVES,
     "runs": BELOW_RUNS,
     "api": BELOW_RUNS | {"runs"},
     "commands": BELOW_RUNS | {"runs", "api"},

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from unet_train.checkpoint import AverageState, Checkpoint, TrainingState
+from unet_train.data.description import DataDescription
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
-from unet_train.inference.predictor import DataDescription, Tiling
+from unet_train.inference.predictor import Tiling
 from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 

@@ -415,10 +415,10 @@ def build(config):
     """Every object of a training, the net without memory for its weights."""
     import torch
 
-    from unet_train.config.build import build_loss, build_source, build_split, encoder_params
     from unet_train.data.augmentation.pipeline import build_augmentation
     from unet_train.data.targets import get_target
     from unet_train.models.spec import ModelSpec, build_model
+    from unet_train.runs.factory import build_loss, build_source, build_split, encoder_params
     from unet_train.training.optimizers import build_optimizer
     from unet_train.training.schedules import Schedule
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unet_train.data.description import DataDescription
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
-from unet_train.inference.predictor import DataDescription, Predictor, Tiling
+from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.unet import UNet

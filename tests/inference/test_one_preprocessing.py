@@ -7,13 +7,14 @@ import tifffile
 import torch
 
 import unet_train
+from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.data.records import Record, Truth
 from unet_train.data.targets import get_target
 from unet_train.inference import streaming
 from unet_train.inference.graph import PredictionGraph
-from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import Tiling
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.runs.export import RESAMPLED

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.data.description import DataDescription
+from unet_train.inference.predictor import Predictor
 from unet_train.preprocessing.intensity import volume_statistics
 
 

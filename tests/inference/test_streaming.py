@@ -7,10 +7,11 @@ import pytest
 import tifffile
 import torch
 
+from unet_train.data.description import DataDescription
 from unet_train.data.io.large_tif import write_label_tiles
 from unet_train.errors import UserError
 from unet_train.inference import streaming, tiled
-from unet_train.inference.predictor import DataDescription, Predictor, Tiling
+from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.inference.streaming import (
     cut_axis,
     predict_large,

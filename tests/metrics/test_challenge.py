@@ -12,7 +12,6 @@ from unet_train.metrics.challenge import (
     det,
     det_counts,
     drop_outside_field,
-    object_scores,
     op_csb,
     scorer,
     seg,
@@ -37,7 +36,6 @@ def test_seg_by_hand():
     total, n = seg_sum(result, REFERENCE)
     assert n == 3
     assert total == pytest.approx(80 / 110)
-    assert object_scores(result, REFERENCE) == {2: 0, 5: pytest.approx(80 / 110), 9: 0}
     assert seg(total, n) == pytest.approx(80 / 330)
 
 
@@ -124,7 +122,6 @@ def test_seg_and_det_are_their_definitions(seed, count):
     total, m = seg_sum(result, reference)
     assert m == n
     assert total == pytest.approx(expected, abs=1e-12)
-    assert sum(object_scores(result, reference).values()) == pytest.approx(expected, abs=1e-12)
     # Names of objects are only names.
     names = rng.permutation(80000)[: int(max(result.max(), reference.max())) + 1] + 1
     names[0] = 0

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unet_train.checkpoint import AverageState, Checkpoint, TrainingState
+from unet_train.data.description import DataDescription
 from unet_train.errors import UserError
-from unet_train.inference.predictor import DataDescription
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights.key_maps import brain_mri_names
 

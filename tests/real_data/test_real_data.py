@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unet_train.config.build import build_source
 from unet_train.config.compose import compose_command
 from unet_train.data.records import IGNORE
 from unet_train.inference import objects
+from unet_train.runs.factory import build_source
 
 MEMBRANES = ["dataset=folder", "dataset.classes=[interior,membrane]", "dataset.values={255:0,0:1}"]
 
@@ -164,7 +164,7 @@ def test_everything_is_known_elsewhere(real_data, folder):
 
 
 def test_serial_sections_are_split_in_blocks(real_data):
-    from unet_train.config.build import build_split
+    from unet_train.runs.factory import build_split
 
     words = ["experiment=isbi2012", f"dataset.root={real_data / 'isbi2012'}"]
     config = compose_command("train", words).config

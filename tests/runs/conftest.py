@@ -66,7 +66,7 @@ def save_threshold_model(
     A real net with weights set by hand: every convolution hands on its last channel's middle pixel, the
     transposed ones hand on nothing. So what a prediction must be is known without training.
     """
-    from unet_train.inference.predictor import DataDescription
+    from unet_train.data.description import DataDescription
     from unet_train.models.spec import ModelSpec, build_model
     from unet_train.training import checkpoints
 

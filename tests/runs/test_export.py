@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unet_train.checkpoint import FORMAT
+from unet_train.data.description import DataDescription
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.graph import PredictionGraph, area_weights, linear_weights
-from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.inference.predictor import Predictor
 from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import brain_mri

@@ -13,8 +13,8 @@ from unet_train.config.compose import compose_command
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
-from unet_train.runs import training
-from unet_train.runs.training import orientation_of, turned_by_data
+from unet_train.runs import training_data
+from unet_train.runs.orientation import orientation_of
 
 SIZE = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=[16,32]", "trainer.workers=0"]
 LENGTH = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.pictures=0"]
@@ -29,8 +29,10 @@ def built(monkeypatch):
         found.append([type(transform).__name__ for transform in kwargs["augmentation"].transforms])
         return run(*args, **kwargs)
 
-    original = training.TrainingSet
-    monkeypatch.setattr(training, "TrainingSet", lambda *args, **kwargs: keep(*args, run=original, **kwargs))
+    original = training_data.TrainingSet
+    monkeypatch.setattr(
+        training_data, "TrainingSet", lambda *args, **kwargs: keep(*args, run=original, **kwargs)
+    )
     return found
 
 
@@ -121,7 +123,7 @@ def test_masks_are_read_for_transforms_that_turn_and_for_no_others(group):
     records = [Record(str(number), "", group=str(number)) for number in range(30)]
     data = SimpleNamespace(source=scenes, split=SimpleNamespace(train=records))
     composed = compose_command("train", [f"augmentation={group}"])
-    pipeline, said = turned_by_data(composed, composed.config, data)
+    pipeline, said = augmentation_for(composed, data)
     assert len(scenes.read) == (30 if group == "light" else 0)
     assert len(said) == (group == "light")
     assert bool(pipeline.transforms) == (group == "light")

@@ -15,8 +15,8 @@ from unet_train.data.write_demo import write_demo
 from unet_train.inference.predictor import Prediction
 from unet_train.metrics.volume import dice, largest_component
 from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.runs.patient_scores import Patients, has_volumes
 from unet_train.training import checkpoints
-from unet_train.training.patients import Patients, has_volumes
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image, read_labels, write_image
-from unet_train.inference.predictor import DataDescription
 from unet_train.models.files import read_checkpoint
 from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.training import checkpoints

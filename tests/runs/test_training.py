@@ -24,7 +24,7 @@ from unet_train.commands import train
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
 from unet_train.models.spec import ModelSpec, build_model
-from unet_train.runs.training import pixels_seen
+from unet_train.runs.training_data import pixels_seen
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -322,7 +322,6 @@ def test_accumulation_2x4_equals_8x1(name, channels):
     batch = unequal_batch(channels)
     halves = [tuple(part[:4] for part in batch), tuple(part[4:] for part in batch)]
     net, loss = norm_free_net(channels), make(name, channels)
-    assert loss.additive
     whole, split = gradients(net, loss, [batch]), gradients(net, loss, halves)
     for a, b in zip(whole, split, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(a.abs().max()))
@@ -360,11 +359,6 @@ def test_naive_accumulation_is_wrong():
         (loss(naive(image), target, weight) / 2).backward()
     wrong = torch.cat([parameter.grad.flatten() for parameter in naive.parameters()])
     assert (wrong - whole).norm() > 0.1 * whole.norm()
-
-
-def test_batch_dice_says_that_it_does_not_add_up():
-    assert not make("dice_batch").additive
-    assert not build_loss([{"name": "cross_entropy"}, {"name": "dice", "batch": True}], 2).additive
 
 
 def test_totals_need_no_gradient_and_survive_autocast():

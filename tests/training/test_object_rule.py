@@ -12,7 +12,7 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import get_target
 from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.inference.objects import objects_from_maps
-from unet_train.runs.training import RULE_IMAGES, records_to_choose_by
+from unet_train.runs.postprocessing import MOST_IMAGES, records_to_optimise_on
 from unet_train.training.evaluation import choose_object_rule
 
 
@@ -95,9 +95,9 @@ def test_frames_between_the_gold_ones_of_a_validation_block_help_to_choose():
     records = [record(i, gold=i in (20, 40)) for i in range(60)] + [record(30, group="02")]
     train = [r for r in records if r.order < 18 and r.group == "01"]
     val = [r for r in records if r.scorable]
-    chosen = records_to_choose_by(Split(train, val, [records[-1]]), records)
+    chosen = records_to_optimise_on(Split(train, val, [records[-1]]), records)
     assert chosen[:2] == val
-    assert len(chosen) == RULE_IMAGES
+    assert len(chosen) == MOST_IMAGES
     assert all(20 < r.order < 40 and r.group == "01" for r in chosen[2:])
     many = [record(i, gold=True) for i in range(30)]
-    assert records_to_choose_by(Split(train, many, []), many) == many[:RULE_IMAGES]
+    assert records_to_optimise_on(Split(train, many, []), many) == many[:MOST_IMAGES]

@@ -38,8 +38,8 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Read every file of a data set; 1 if something is wrong with it, listed by file."""
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
-    from unet_train.config.build import build_source, build_split
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
+    from unet_train.runs.factory import build_source, build_split
 
     source = build_source(config.dataset)
     records = source.records()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from unet_train.data.description import DataDescription
 from unet_train.data.io.images import image_size, read_image, scale_pixels
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
@@ -20,72 +21,6 @@ from unet_train.inference.objects import ObjectRule, objects_from_maps
 from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
 from unet_train.preprocessing.intensity import Statistics
-from unet_train.preprocessing.preprocessing import Preprocessing
-
-
-@dataclass(frozen=True)
-class DataDescription:
-    """What a model must know of the data it was trained on; plain types, stored in the checkpoint.
-
-    Attributes
-    ----------
-    name : str
-        Name of the data set.
-    classes : tuple of str
-        The data set's own classes.
-    channels : int
-        Channels of its images.
-    target, target_params
-        What the net learnt, see `unet_train.data.targets`.
-    scale : float
-        Working over native resolution.
-    normalisation : str
-        fixed, image, volume or brain, see `unet_train.preprocessing.intensity`.
-    intensity_range : tuple of float or None
-        File values that were mapped to 0 and 1.
-    margin : int
-        Border outside the field of interest, pixels.
-    has_instances : bool
-        Whether the data set tells objects apart.
-    has_background : bool
-        Whether class 0 is the background, as in all checkpoints that do not say it.
-    palette : tuple of (red, green, blue), or None
-        The data set's own colours of its classes, 0 to 255. For pictures alone.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    channels: int
-    target: str = "classes"
-    target_params: dict[str, Any] = field(default_factory=dict)
-    scale: float = 1.0
-    normalisation: str = "image"
-    intensity_range: tuple[float, float] | None = None
-    margin: int = 0
-    has_instances: bool = False
-    has_background: bool = True
-    palette: tuple[tuple[int, int, int], ...] | None = None
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The way of an image to the network and back."""
-        return Preprocessing(self.normalisation, self.scale)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types for the checkpoint."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DataDescription:
-        """The description a checkpoint holds."""
-        values = dict(values)
-        values["classes"] = tuple(values["classes"])
-        if values.get("intensity_range") is not None:
-            low, high = values["intensity_range"]
-            values["intensity_range"] = (float(low), float(high))
-        if values.get("palette") is not None:
-            values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
-        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -114,19 +114,6 @@ def seg_sum(result: np.ndarray, reference: np.ndarray) -> tuple[float, int]:
     return float((shared / union).sum()), len(reference_area)
 
 
-def object_scores(result: np.ndarray, reference: np.ndarray) -> dict[int, float]:
-    """The Jaccard index that each reference object adds to SEG, by its id: where is a score lost?
-
-    Parameters and errors as in `seg_sum`.
-    """
-    overlap, reference_area, result_area = _overlaps(reference, result)
-    union = reference_area[:, None] + result_area[None] - overlap
-    values = np.where(2 * overlap > reference_area[:, None], overlap / np.maximum(union, 1), 0.0)
-    ids = np.unique(reference)
-    best = values.max(1, initial=0.0)
-    return {int(i): float(v) for i, v in zip(ids[ids != 0], best, strict=True)}
-
-
 def det_counts(result: np.ndarray, markers: np.ndarray) -> tuple[int, int, int, int]:
     """Detection errors of one frame.
 

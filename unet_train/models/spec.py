@@ -1,6 +1,5 @@
 """A model described in plain types: enough, kept in a checkpoint, to build it again with nothing else."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from torch import nn
 from unet_train.errors import UserError
 from unet_train.models.encoders import build_encoder
 from unet_train.models.unet import UNet
+from unet_train.overrides import as_override
 
 CUSTOM = "custom"
 
@@ -89,19 +89,6 @@ class ModelSpec:
         if values.get("decoder_channels") is not None:
             copy["decoder_channels"] = [int(width) for width in values["decoder_channels"]]
         return cls(**copy)
-
-
-def as_override(key: str, value: Any) -> str:
-    """``key=value`` as it is typed on a command line, quoted for a POSIX shell where that needs it."""
-
-    def said(value: Any) -> str:
-        if isinstance(value, Mapping):
-            return "{" + ",".join(f"{k}:{said(v)}" for k, v in value.items()) + "}"
-        if isinstance(value, list | tuple):
-            return "[" + ",".join(map(said, value)) + "]"
-        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-    return shlex.quote(f"{key}={said(value)}")
 
 
 def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:

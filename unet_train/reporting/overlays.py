@@ -43,8 +43,6 @@ def overlay(
     *,
     caption: str = "",
     ignore: int | None = 255,
-    truth_colour: Colour = TRUTH_COLOUR,
-    prediction_colour: Colour = PREDICTION_COLOUR,
     short_side: int = SHORT_SIDE,
     long_side: int = LONG_SIDE,
     legend: bool = True,
@@ -56,14 +54,13 @@ def overlay(
     image : ndarray
         H×W or H×W×C; any numeric dtype (see `displayable`).
     truth, prediction : ndarray or None
-        H×W integer maps of classes or of objects; every border between two values is an outline.
+        H×W integer maps of classes or of objects; every border between two values is an outline, pink where
+        the two coincide.
     caption : str
         One line above the legend: file name, score, whatever helps; any letters.
     ignore : int or None
         Value of `truth` that means "unknown": shaded, and without outlines of its own.
         Give None for object maps, where 255 is an object.
-    truth_colour, prediction_colour : tuple of int
-        RGB; where the two coincide the outline is pink.
     short_side, long_side : int
         The picture is enlarged by the largest whole number that keeps its longer side within `long_side` and
         is needed to bring the shorter side to `short_side`; a larger one is reduced to `long_side`.
@@ -103,18 +100,18 @@ def overlay(
     true_line = None if truth is None else _outlines(resize_labels(truth, target), ignore, thick)
     predicted_line = None if prediction is None else _outlines(resize_labels(prediction, target), None, thick)
     if true_line is not None:
-        picture[true_line] = truth_colour
+        picture[true_line] = TRUTH_COLOUR
     if predicted_line is not None:
-        picture[predicted_line] = prediction_colour
+        picture[predicted_line] = PREDICTION_COLOUR
     if true_line is not None and predicted_line is not None:
         picture[true_line & predicted_line] = BOTH_COLOUR
     if not legend:
         return picture
     entries: list[tuple[str, Colour | None]] = []
     if truth is not None:
-        entries.append(("truth", truth_colour))
+        entries.append(("truth", TRUTH_COLOUR))
     if prediction is not None:
-        entries.append(("prediction", prediction_colour))
+        entries.append(("prediction", PREDICTION_COLOUR))
     if len(entries) == 2:
         entries.append(("both", BOTH_COLOUR))
     if unknown is not None:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.build import custom_encoder
 from unet_train.config.checks import expand, find_checkpoint
 from unet_train.config.schema import EvalConfig, PredictConfig, Tile
-from unet_train.inference.predictor import DataDescription, Predictor, Tiling
+from unet_train.data.description import DataDescription
+from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.spec import build_model
 from unet_train.models.weights import brain_mri_spec, load_brain_mri
+from unet_train.runs.factory import custom_encoder
 from unet_train.training.precision import choose_accelerator, choose_precision
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from tqdm import tqdm
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.build import build_source, build_split
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import lay_over, typed
 from unet_train.config.schema import CustomDataset, Dataset, EvalConfig, TrainConfig
@@ -27,13 +26,14 @@ from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
 from unet_train.metrics.volume import VolumeScore, summarise_volumes
-from unet_train.models.spec import as_override
+from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
+from unet_train.runs.factory import build_source, build_split
+from unet_train.runs.patient_scores import Patients, has_volumes
 from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
-from unet_train.training.patients import Patients, has_volumes
 from unet_train.training.run_folder import write_json
 
 
@@ -90,11 +90,10 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     evaluation = evaluate(
         predictor,
         source,
-        records,
+        tqdm(records, desc="evaluating", disable=None, leave=False, unit="image"),
         normaliser=normaliser,
         look=patients.look if patients else None,
         objects=predictor.data.has_instances,
-        progress=lambda items: tqdm(items, desc="evaluating", disable=None, leave=False, unit="image"),
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient

@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 
 from unet_train import __version__
+from unet_train.atomic import replacing
 from unet_train.config.checks import expand
 from unet_train.config.schema import ExportConfig
 from unet_train.errors import UserError
@@ -77,7 +76,7 @@ def export_run(config: ExportConfig) -> Path:
     path = output / FILES[config.format]
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with kept_if_whole(path) as temporary:
+        with replacing(path, ending=f".part{path.suffix}") as temporary:
             with quiet():
                 writer.write(graph, temporary)
                 run = writer.open(graph, temporary)
@@ -151,21 +150,6 @@ def tell(kind: str, differences: dict[str, float], graph: PredictionGraph) -> No
     allowed = EXACT if graph.scale == 1 else RESAMPLED
     if not worst <= allowed:  # NaN too
         raise WrongFile(f"the written {kind} file differs from PyTorch by {worst:.1e}, more than {allowed:g}")
-
-
-@contextlib.contextmanager
-def kept_if_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` (of the same ending), moved there if the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".part{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

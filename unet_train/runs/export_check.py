@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.build import build_source
 from unet_train.config.checks import check_dataset
 from unet_train.config.compose import typed
+from unet_train.data.description import DataDescription
 from unet_train.data.io.images import scale_pixels
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 from unet_train.inference.graph import GREATEST, PredictionGraph
-from unet_train.inference.predictor import DataDescription, Predictor
+from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import Tiling
 from unet_train.preprocessing.intensity import Statistics, rescale
+from unet_train.runs.factory import build_source
 
 WHOLE_IMAGES = 2
 LARGEST_SIDE = 1024

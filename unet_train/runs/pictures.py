@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unet_train.inference.predictor import DataDescription
+from unet_train.data.description import DataDescription
 from unet_train.reporting.overlays import class_picture, overlay
 from unet_train.reporting.panels import panels
 

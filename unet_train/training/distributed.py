@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 
 @dataclass(frozen=True)
-class World:
-    """Who we are among the processes of a run."""
+class DistributedContext:
+    """Which of a run's processes this one is, and what they tell each other."""
 
     rank: int = 0
     size: int = 1
@@ -58,18 +58,19 @@ def launched_by_torchrun() -> bool:
 
 
 @contextmanager
-def world(device: str) -> Iterator[World]:
+def distributed_context(device: str) -> Iterator[DistributedContext]:
     """Join the processes that torchrun started (NCCL on CUDA, Gloo elsewhere), or be alone."""
     if not launched_by_torchrun():
-        yield World()
+        yield DistributedContext()
         return
-    me = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    context = DistributedContext(rank, size, int(os.environ.get("LOCAL_RANK", "0")))
     if device.startswith("cuda"):
-        torch.cuda.set_device(me.local_rank)
-    if me.size > 1:
+        torch.cuda.set_device(context.local_rank)
+    if context.size > 1:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield me
+        yield context
     finally:
-        if me.size > 1:
+        if context.size > 1:
             dist.destroy_process_group()

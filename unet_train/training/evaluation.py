@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source, Truth
+from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule, tune
 from unet_train.inference.predictor import Prediction, Predictor
 from unet_train.metrics.challenge import ChallengeCounts, scorer
@@ -19,7 +21,7 @@ from unet_train.metrics.confusion import (
     never_predicted,
     scores_from_counts,
 )
-from unet_train.training.distributed import World
+from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
 
 
@@ -92,6 +94,22 @@ def never_predicted_line(never: Sequence[str], classes: Sequence[str]) -> str:
     return f"never predicted: {', '.join(never)} ({len(never)} of {len(classes)} classes)"
 
 
+def check_monitor(monitor: str, scores: Mapping[str, float]) -> None:
+    """Refuse to choose the best epoch by a score that is not there.
+
+    Raises
+    ------
+    UserError
+        With the nearest name.
+    """
+    if monitor not in scores:
+        found = difflib.get_close_matches(monitor, scores, n=1)
+        hint = f" (did you mean {found[0]}?)" if found else ""
+        raise UserError(
+            f"checkpoint.monitor={monitor}: no such validation score{hint}; there are {', '.join(scores)}"
+        )
+
+
 Look = Callable[[Record, np.ndarray, Truth, Prediction], None]
 """What `evaluate` shows of each image to whoever draws or measures more: image, truth and prediction."""
 
@@ -99,14 +117,13 @@ Look = Callable[[Record, np.ndarray, Truth, Prediction], None]
 def evaluate(
     predictor: Predictor,
     source: Source,
-    records: Sequence[Record],
+    records: Iterable[Record],
     *,
     normaliser: Normaliser | None = None,
     loss: Loss | None = None,
     look: Look | None = None,
     objects: bool = False,
-    world: World | None = None,
-    progress: Callable[[Sequence[Record]], Sequence[Record]] | None = None,
+    context: DistributedContext | None = None,
 ) -> Evaluation:
     """Predict every record whole, at native size, and count pixels against its scoring truth.
 
@@ -114,8 +131,8 @@ def evaluate(
     ----------
     predictor : Predictor
     source : Source
-    records : sequence of Record
-        Scorable ones.
+    records : iterable of Record
+        Scorable ones; gone through once, so that a bar may be around them.
     normaliser : Normaliser or None
         Kept by the caller so that volumes are read once; made here otherwise.
     loss : Loss or None
@@ -124,22 +141,21 @@ def evaluate(
         Called with each image, truth and prediction.
     objects : bool
         Also cut out objects and count them as the Cell Tracking Challenge does.
-    world : World or None
+    context : DistributedContext or None
         Records are shared out over the processes; every process gets the whole result.
-    progress : callable or None
-        Wraps the sequence of records, as tqdm does.
 
     Raises
     ------
     UserError
         For an image that cannot be read or has other channels than the model.
     """
-    world = world or World()
+    context = context or DistributedContext()
     normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
-    mine = list(records)[world.rank :: world.size]
     classes, background = tuple(predictor.data.classes), predictor.data.has_background
-    results = []
-    for record in progress(mine) if progress else mine:
+    results: list[tuple[int, ImageResult]] = []
+    for place, record in enumerate(records):
+        if place % context.size != context.rank:
+            continue
         image = source.read_image(record)
         predictor.check_channels(image, record.image)
         truth = source.read_truth(record, scoring=True)
@@ -158,12 +174,13 @@ def evaluate(
             result.objects.add(
                 predictor.objects(prediction), truth.instances, truth.markers, margin=predictor.data.margin
             )
-        results.append(result)
+        results.append((place, result))
         if look is not None:
             look(record, image, truth, prediction)
-    order = {record.key: i for i, record in enumerate(records)}
-    gathered = [result for part in world.gather(results) for result in part]
-    return Evaluation(classes, sorted(gathered, key=lambda result: order[result.key]), background)
+    gathered = sorted(
+        (found for part in context.gather(results) for found in part), key=lambda found: found[0]
+    )
+    return Evaluation(classes, [result for _, result in gathered], background)
 
 
 def choose_object_rule(

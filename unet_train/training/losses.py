@@ -109,11 +109,6 @@ class Loss(nn.Module):
             names.append(term.name if seen[term.name] == 1 else f"{term.name}_{seen[term.name]}")
         return names
 
-    @property
-    def additive(self) -> bool:
-        """Whether splitting a batch leaves the gradient as it is (all terms but Dice over the batch)."""
-        return all(term.additive_over_images for _, term in self.terms())
-
     def numerators(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The numerator of each term.
 
@@ -168,13 +163,9 @@ class Loss(nn.Module):
 
 
 class Term(Loss):
-    """One fraction. A loss of one's own is a subclass with `name`, `numerator` and `total`.
-
-    ``additive_over_images`` is False if the numerator is not a sum over images.
-    """
+    """One fraction. A loss of one's own is a subclass with `name`, `numerator` and `total`."""
 
     name = "term"
-    additive_over_images = True
 
     def terms(self) -> list[tuple[float, Term]]:
         """Itself."""
@@ -300,7 +291,6 @@ class Dice(Term):
             raise UserError(f"loss.terms: dice.smooth={smooth} must be > 0")
         self.smooth, self.batch, self.background = float(smooth), batch, background
         self.only_present = only_present
-        self.additive_over_images = not batch
 
     def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
         first = 0 if self.background else 1

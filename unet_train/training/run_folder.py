@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unet_train.atomic import replacing
 from unet_train.errors import UserError
 from unet_train.reporting.tensorboard import ScalarWriter
 
@@ -60,16 +60,15 @@ def release(folder: Path) -> None:
 
 def keep_config(folder: Path, config_yaml: str) -> None:
     """Replace config.yaml by what a resumed run was asked for, so that the next resume asks for the same."""
-    temporary = folder / ".config.yaml.part"
-    temporary.write_text(config_yaml, encoding="utf-8")
-    os.replace(temporary, folder / "config.yaml")
+    with replacing(folder / "config.yaml") as temporary:
+        temporary.write_text(config_yaml, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN becomes null."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -126,14 +125,12 @@ class History:
 
     def _write(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.path.with_name(".metrics.csv.part")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(names)
             for row in self.rows:
                 values = [row.get(name, math.nan) for name in names]
                 writer.writerow(["" if math.isnan(v) else f"{v:.10g}" for v in values])
-        os.replace(temporary, self.path)
 
     def close(self) -> None:
         """Flush and close TensorBoard's file."""

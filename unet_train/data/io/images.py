@@ -23,7 +23,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import uuid
 import warnings
 import zlib
 from pathlib import Path
@@ -31,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from unet_train.atomic import replacing
 from unet_train.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -547,12 +547,6 @@ def _encode_tif(array: np.ndarray) -> bytes:
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader or a crash never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

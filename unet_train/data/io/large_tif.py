@@ -5,8 +5,6 @@ The rules for axes, alpha, palettes and scaling are those of `unet_train.data.io
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from unet_train.atomic import replacing
 from unet_train.data.io.images import _broken, _fit_channels, _has_alpha, _scale, _series, _tif_layout
 from unet_train.errors import UserError
 
@@ -257,8 +256,7 @@ def write_label_tiles(
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
             tiles,
@@ -271,7 +269,3 @@ def write_label_tiles(
             maxworkers=1,
             bigtiff=size[0] * size[1] > 1 << 31,
         )
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -7,7 +7,7 @@ PyTorch 2.14 on a processor with AMX, forward and backward of 4×1152×6×6 by 5
 import torch
 from torch import Tensor, nn
 
-from unet_train.models.encoders.same import SameConv2d
+from unet_train.models.encoders.same_padding import SameConv2d
 
 SLOW_FROM = 5
 """Side of the kernel from which on bf16 is the slower one."""

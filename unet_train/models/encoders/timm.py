@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unet_train.errors import UserError
 from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import timm_library
-from unet_train.models.encoders.same import SameConv2d
+from unet_train.models.encoders.same_padding import SameConv2d
 
 
 class TimmEncoder(nn.Module):

@@ -18,9 +18,9 @@ from unet_train.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from unet_train.data.description import DataDescription
     from unet_train.data.records import Record, Source
     from unet_train.data.splits import Split
-    from unet_train.inference.predictor import DataDescription
     from unet_train.models.spec import ModelSpec
     from unet_train.training.losses import Loss
 
@@ -202,8 +202,8 @@ def build_split(split: Any, dataset: Any, records: list[Record]) -> Split:
 
 def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> DataDescription:
     """What the checkpoint keeps of the data set."""
+    from unet_train.data.description import DataDescription
     from unet_train.data.records import has_background
-    from unet_train.inference.predictor import DataDescription
 
     dataset = config.dataset
     if not has_background(source):

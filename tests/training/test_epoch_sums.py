@@ -1,0 +1,70 @@
+"""An epoch's sums are divided once, at its end: by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from unet_train.errors import UserError
+from unet_train.training.distributed import DistributedContext
+from unet_train.training.epoch_sums import add, add_counts, train_scores
+from unet_train.training.losses import build_loss
+from unet_train.training.train_state import Position
+
+BOTH = [{"name": "cross_entropy"}, {"name": "dice", "weight": 0.5}]
+
+
+def test_sums_of_many_small_numbers_keep_their_digits():
+    """In float32 a million times 0.1 would already be off in the third digit."""
+    sums = {}
+    for _ in range(3):
+        add(sums, "numerators", torch.tensor([0.1, 2.0]))
+    assert sums["numerators"].dtype == torch.float64
+    torch.testing.assert_close(sums["numerators"], 3 * torch.tensor([0.1, 2.0]).double())
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [torch.tensor([[[[2.0, 1.0, -1.0, -3.0]]]]), torch.tensor([[[[0.0] * 4], [[2.0, 1.0, -1.0, -3.0]]]])],
+    ids=["sigmoid", "softmax"],
+)
+def test_counts_of_both_heads(logits):
+    sums = {}
+    for _ in range(2):
+        add_counts(sums, logits, torch.tensor([[[1, 0, 0, 255]]], dtype=torch.uint8))
+    assert sums["counts"].tolist() == [[2, 2], [0, 2]], "true class down, predicted class across; 255 ignored"
+
+
+def state(numerators, totals, terms=BOTH):
+    counts = torch.tensor([[10, 0], [2, 6]])
+    position = Position(epoch=1, update=3)
+    position.sums = {"numerators": torch.tensor(numerators), "totals": torch.tensor(totals), "counts": counts}
+    return SimpleNamespace(
+        position=position,
+        loss=build_loss(terms, 2),
+        outputs=("background", "cell"),
+        background=True,
+        optimizer=SimpleNamespace(param_groups=[{"base_lr": 0.1}]),
+        schedule=SimpleNamespace(factor=lambda update: {2: 0.5}[update]),
+    )
+
+
+def test_the_scores_of_an_epoch():
+    scores = train_scores(state([2.0, 3.0], [4.0, 10.0]), DistributedContext())
+    dice = 0.5 * 3 / 10
+    assert scores == pytest.approx(
+        {
+            "train/loss": 2 / 4 + dice,
+            "train/cross_entropy": 2 / 4,
+            "train/dice": dice,
+            "train/iou/mean": 6 / 8,
+            "train/lr": 0.05,
+        }
+    )
+    alone = train_scores(state([2.0], [4.0], BOTH[:1]), DistributedContext())
+    assert set(alone) == {"train/loss", "train/iou/mean", "train/lr"}, "one term is the loss itself"
+
+
+def test_a_loss_that_is_no_number_ends_the_run():
+    with pytest.raises(UserError, match=r"nan in epoch 2: lower optimizer\.lr"):
+        train_scores(state([float("nan"), 3.0], [4.0, 10.0]), DistributedContext())

@@ -1,0 +1,58 @@
+"""Sums over the batches of an epoch, divided once at its end: the losses' fractions and the pixel counts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from unet_train.errors import UserError
+from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
+from unet_train.training.distributed import DistributedContext
+from unet_train.training.train_state import TrainState
+
+
+def add(sums: dict[str, Any], name: str, value: torch.Tensor) -> None:
+    """Add `value` to the sum of that name, in float64 where the device has it."""
+    value = value.double() if value.is_floating_point() and value.device.type != "mps" else value
+    sums[name] = sums[name].to(value.device) + value if name in sums else value
+
+
+def add_counts(sums: dict[str, Any], logits: torch.Tensor, target: torch.Tensor) -> None:
+    """Add the confusion counts of a batch: N×K×H×W logits (K = 1: of the foreground) against N×H×W class ids."""
+    if logits.shape[1] == 1:
+        prediction = (logits[:, 0] > 0).to(torch.uint8)
+        classes = 2
+    else:
+        prediction, classes = logits.argmax(1).to(torch.uint8), logits.shape[1]
+    add(sums, "counts", confusion_counts_tensor(prediction, target, classes))
+
+
+def train_scores(state: TrainState, context: DistributedContext) -> dict[str, float]:
+    """Loss per term and IoU over the epoch's crops, and the learning rate of its last update.
+
+    Raises
+    ------
+    UserError
+        If the loss is not finite.
+    """
+    sums, update = state.position.sums, state.position.update
+    numerators, totals, counts = (context.sum(sums[k].clone()) for k in ("numerators", "totals", "counts"))
+    shares = {name: float(value) for name, value in state.loss.combine(numerators, totals).items()}
+    scores = {"train/loss": sum(shares.values())}
+    if len(shares) > 1:
+        scores |= {f"train/{name}": value for name, value in shares.items()}
+    if not math.isfinite(scores["train/loss"]):
+        raise UserError(
+            f"the loss became {scores['train/loss']} in epoch {state.position.epoch + 1}: lower optimizer.lr, set "
+            "trainer.clip_grad_norm, or use trainer.precision=32"
+        )
+    # Not the optimizer's own number: a run that was stopped at the epoch's last batch has made no update yet.
+    rate = state.optimizer.param_groups[0]["base_lr"] * state.schedule.factor(update - 1)
+    return scores | {"train/iou/mean": mean_iou(counts, state), "train/lr": float(rate)}
+
+
+def mean_iou(counts: torch.Tensor, state: TrainState) -> float:
+    """The mean IoU from K×K counts over the model's outputs."""
+    return scores_from_counts(counts.cpu().numpy(), state.outputs, background=state.background)["iou/mean"]
