@@ -14,7 +14,7 @@ from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
 from unet_train.runs import training_data
-from unet_train.runs.orientation import orientation_of
+from unet_train.runs.orientation import augmentation_for, orientation_of
 
 SIZE = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=[16,32]", "trainer.workers=0"]
 LENGTH = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.pictures=0"]
