@@ -119,6 +119,26 @@ def test_the_background_can_be_named(words, street, run_command, own_folder):
     assert run_command("predict", "ckpt=run", f"input={street / 'images'}", "output=out") == 0
 
 
+def test_masks_whose_values_mean_other_classes_are_not_scored(words, street, run_command, capsys, own_folder):
+    """The default names are the same whichever class is the background; only the table tells."""
+    unnamed = [word for word in words if not word.startswith("dataset.classes")]
+    part = split_file(street, [0, 1, 2], [3, 5], [4])
+    assert run_command("train", *unnamed, part, "dataset.background=1", "hydra.run.dir=run") == 0
+    assert torch.load("run/best.pt", weights_only=True)["data"]["mask_values"] == {0: 1, 1: 0, 2: 2}
+    capsys.readouterr()
+    other = ["ckpt=run", "dataset=folder", f"dataset.root={street}", "part=all", "precision=32"]
+    assert run_command("eval", *other) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    advice = [word.strip("'") for word in error.split() if word.strip("'").startswith("dataset.")]
+    assert advice == ["dataset.values={0:1,1:0,2:2}", "dataset.classes=[background,class_1,class_2]"]
+    assert run_command("eval", *other, *advice, "output=there") == 0
+    assert run_command("eval", "ckpt=run", "part=all", "precision=32", "output=own") == 0
+    there, own = (json.loads(Path(name, "metrics.json").read_text()) for name in ("there", "own"))
+    assert there["n_images"] == 7
+    assert {k: v for k, v in there.items() if "/" in k} == {k: v for k, v in own.items() if "/" in k}
+
+
 def test_class_weights_by_frequency_are_those_of_the_training_part(words, street, run_command, own_folder):
     """By hand: 40·48 pixels an image, half of them sky; the car's nine taken from the road."""
     pixels = {"sky": 960, "road": 951, "car": 9}
@@ -139,7 +159,7 @@ def test_classes_that_only_some_parts_show_are_named_before_training(
 ):
     assert run_command("train", *words, split_file(street, [5, 6], [0]), "hydra.run.dir=a") == 0
     said = capsys.readouterr().out
-    (line,) = [line for line in said.splitlines() if "no training image shows" in line]
+    (line,) = [line for line in said.splitlines() if "no training image" in line]
     assert "car" in line
     assert "val" in line
     assert said.index(line) < said.index("epoch 1/2")
@@ -149,6 +169,8 @@ def test_classes_that_only_some_parts_show_are_named_before_training(
     assert any("no image of val" in line and "car" in line for line in said.splitlines())
     first = said.splitlines()[0]
     assert "dataset.background=" in first
+    assert run_command("data", "check", *data, "dataset.target=foreground") == 2
+    assert "dataset.target=foreground" in capsys.readouterr().err
 
 
 def test_a_resume_keeps_what_counts(words, street, run_command, own_folder):
@@ -178,6 +200,8 @@ def test_a_resume_keeps_what_counts(words, street, run_command, own_folder):
         (["loss.class_weights=atuo"], ["loss.class_weights=atuo", "auto", "sqrt"]),
         (["loss.class_weights=[1,-1,1]"], ["loss.class_weights"]),
         (["loss.class_weights=[0,0,0]"], ["loss.class_weights"]),
+        (["loss.class_weights=[1,nan,1]"], ["loss.class_weights"]),
+        (["loss.class_weights=[1,inf,1]"], ["loss.class_weights"]),
         (["loss=dice", "loss.class_weights=auto"], ["loss.class_weights", "cross_entropy"]),
         (["optimizer.encoder_lr_factor=0"], ["optimizer.encoder_lr_factor=0"]),
         (["optimizer.encoder_lr_factor=-1"], ["optimizer.encoder_lr_factor=-1"]),

@@ -76,3 +76,10 @@ def test_the_time_left_counts_the_validations_to_come():
 )
 def test_durations_in_words(seconds, said):
     assert duration(seconds) == said
+
+
+def test_the_share_that_validation_takes_by_hand():
+    # Four epochs, validated after each: 4 of 0.25 epochs in 5. Once, at the end, of 3.6 in 2 + 3.6.
+    assert validation_share(0.25, 1, 4) == pytest.approx(1 / 5)
+    assert validation_share(3.6, 2, 2) == pytest.approx(3.6 / 5.6)
+    assert validation_share(0.5, 3, 7) == pytest.approx(1.5 / 8.5), "after 3, 6 and 7"

@@ -38,10 +38,15 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Read every file of a data set; 1 if something is wrong with it, listed by file."""
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
+    from unet_train.config.checks import refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
+    from unet_train.data.records import has_background
     from unet_train.runs.factory import build_source, build_split
 
     source = build_source(config.dataset)
+    if not has_background(source):
+        why = "the data set has no background class"
+        refuse_without_background(config.dataset, "softmax", why, ", or name one by dataset.background")
     records = source.records()
     report = check_source(source, records, progress=_bar)
     for note in source.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,7 +158,7 @@ def check_train(config: TrainConfig) -> None:
     if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
         raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
     if getattr(config.dataset, "background", None) == "none":
-        refuse_without_background(config, "dataset.background=none")
+        refuse_without_background(config.dataset, config.model.head, "dataset.background=none")
     if not isinstance(config.loss, dict):
         check_class_weights(config.loss.class_weights)
     check_crop_size(config.augmentation.crop_size)
@@ -170,24 +171,29 @@ def check_train(config: TrainConfig) -> None:
             raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
 
 
-def refuse_without_background(config: TrainConfig, why: str, remedy: str = "") -> None:
+def refuse_without_background(dataset: Any, head: str, why: str, remedy: str = "") -> None:
     """Refuse what needs a background class where there is none.
 
     Parameters
     ----------
-    config : TrainConfig
+    dataset
+        The data set's section.
+    head : str
+        As `model.head`.
     why : str
         What the message begins with.
     remedy : str
         Said after the key to change.
     """
-    if config.model.head == "sigmoid":
-        raise UserError(f"{why}, and model.head=sigmoid needs one: say model.head=softmax{remedy}")
-    if getattr(config.dataset, "instances", False):
-        raise UserError(f"{why}, and dataset.instances=true needs one: leave dataset.background out")
-    if config.dataset.target != "classes":
+    if head == "sigmoid":
+        raise UserError(f"{why}: model.head=sigmoid needs a background class; say model.head=softmax{remedy}")
+    if getattr(dataset, "instances", False):
         raise UserError(
-            f"{why}, and dataset.target={config.dataset.target} needs one: say dataset.target=classes{remedy}"
+            f"{why}: dataset.instances=true needs a background class; leave dataset.background out"
+        )
+    if dataset.target != "classes":
+        raise UserError(
+            f"{why}: dataset.target={dataset.target} needs a background class; say dataset.target=classes{remedy}"
         )
 
 
@@ -198,7 +204,7 @@ def check_class_weights(values: Any) -> None:
     numbers = isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in values
     )
-    if not numbers or min(values, default=-1) < 0 or max(values) <= 0:
+    if not numbers or not all(map(math.isfinite, values)) or min(values, default=-1) < 0 or max(values) <= 0:
         raise UserError(
             f"loss.class_weights={values}: auto, sqrt, or one number per class, none below 0 and one above"
         )

@@ -159,12 +159,12 @@ def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, 
         return ", ".join(classes[index] for index in sorted(ids) if index < len(classes))
 
     said = [
-        f"no training image shows {named(found - train)}, which {part} has: it cannot be learnt; see split.*"
+        f"in {part}, but in no training image, so not learnt: {named(found - train)} (see split.*)"
         for part, found in shown.items()
         if found - train
     ]
     return said + [
-        f"no image of {part} shows {named(train - found)}, which train has: its IoU will not be measured there"
+        f"in training, but in no image of {part}, so not scored there: {named(train - found)}"
         for part, found in shown.items()
         if train - found
     ]

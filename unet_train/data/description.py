@@ -36,6 +36,8 @@ class DataDescription:
         Whether class 0 is the background, as in all checkpoints that do not say it.
     palette : tuple of (red, green, blue), or None
         The data set's own colours of its classes, 0 to 255. For pictures alone.
+    mask_values : dict of int to int, or None
+        Pixel value in the masks → class id, where the masks were read by such a table.
     """
 
     name: str
@@ -50,6 +52,7 @@ class DataDescription:
     has_instances: bool = False
     has_background: bool = True
     palette: tuple[tuple[int, int, int], ...] | None = None
+    mask_values: dict[int, int] | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -68,6 +71,8 @@ class DataDescription:
         if values.get("intensity_range") is not None:
             low, high = values["intensity_range"]
             values["intensity_range"] = (float(low), float(high))
+        if values.get("mask_values") is not None:
+            values["mask_values"] = {int(v): int(index) for v, index in values["mask_values"].items()}
         if values.get("palette") is not None:
             values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
         return cls(**values)

@@ -19,6 +19,7 @@ from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import lay_over, typed
 from unet_train.config.schema import CustomDataset, Dataset, EvalConfig, TrainConfig
 from unet_train.data.check import check_source, format_problems
+from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source, has_background
@@ -66,6 +67,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
             f"the data set's classes ({', '.join(source.classes)}) are not the checkpoint's "
             f"({', '.join(predictor.data.classes)}); set dataset.classes"
         )
+    refuse_other_values(source, predictor.data)
     report = check_source(source, records)
     if report.problems:
         LOGGER.info(format_problems(report))
@@ -139,6 +141,26 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
     return metrics | {"output": str(folder)}
+
+
+def refuse_other_values(source: Source, data: DataDescription) -> None:
+    """Refuse masks whose values mean other classes than they did in training.
+
+    Raises
+    ------
+    UserError
+        With the table of the training, to be declared.
+    """
+    trained, here = data.mask_values, getattr(source, "values", None)
+    if not trained or not here:
+        return
+    for value, index in here.items():
+        if trained.get(value) != index:
+            was = data.classes[trained[value]] if value in trained else "no class"
+            raise UserError(
+                f"mask value {value} is {data.classes[index]} here and was {was} in training; to read the masks as "
+                f"then, add {as_override('dataset.values', trained)} {as_override('dataset.classes', data.classes)}"
+            )
 
 
 def choose_records(

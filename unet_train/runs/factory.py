@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +208,10 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
     dataset = config.dataset
     if not has_background(source):
         refuse_without_background(
-            config, "the data set has no background class", ", or name one by dataset.background"
+            dataset,
+            config.model.head,
+            "the data set has no background class",
+            ", or name one by dataset.background",
         )
     return DataDescription(
         name=dataset.name,
@@ -223,7 +226,16 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         has_instances=has_instances,
         has_background=has_background(source),
         palette=_palette(source),
+        mask_values=_mask_values(source),
     )
+
+
+def _mask_values(source: Source) -> dict[int, int] | None:
+    """Pixel value → class id where a source's masks are read by such a table."""
+    values = getattr(source, "values", None)
+    if not isinstance(values, Mapping) or not values:
+        return None
+    return {int(value): int(index) for value, index in values.items()}
 
 
 def _palette(source: Source) -> tuple[tuple[int, int, int], ...] | None:

@@ -54,9 +54,10 @@ def check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: TrainingData)
     for name, value in spec.to_dict().items():
         if saved[name] != value:
             raise UserError(f"resume: the run's model has {name} {saved[name]}, now it would be {value}")
+    # Colours make no other run, and what the masks say is compared below, pixel by pixel.
     before = DataDescription.from_dict(resumed["data"]).to_dict()
     for name, value in data.description.to_dict().items():
-        if name != "palette" and before[name] != value:  # colours make no other run
+        if name not in ("palette", "mask_values") and before[name] != value:
             raise UserError(f"resume: the run's data has {name} {before[name]}, now it would be {value}")
     changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
     if changed:

@@ -10,6 +10,7 @@ from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.resume_checks import changed_keys
 from unet_train.runs.training_setup import Run
 from unet_train.training.evaluation import Evaluation, never_predicted_line
+from unet_train.training.pace import validation_share
 
 
 def tell_run(run: Run) -> None:
@@ -44,9 +45,10 @@ def _tell_interval(run: Run) -> None:
     every, epochs, cost = run.settings.val_every, run.settings.epochs, run.settings.val_cost
     if every > 1:
         when = "after the last epoch only" if every >= epochs else f"every {every} epochs and after the last"
+        taken = validation_share(cost, every, epochs)
         LOGGER.info(
-            f"validating {when}: one validation takes about {cost:.1f} of an epoch's time, and at most a fifth of the "
-            "run is spent on it; trainer.val_every=1 validates after every epoch"
+            f"validating {when}: one validation takes about {cost:.1f} of an epoch's time, so that {100 * taken:.0f} % "
+            "of the run is spent on it; trainer.val_every=1 validates after every epoch"
         )
 
 

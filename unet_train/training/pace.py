@@ -53,6 +53,12 @@ def validation_interval(cost: float, epochs: int) -> int:
     return math.ceil(epochs / fitting)
 
 
+def validation_share(cost: float, every: int, epochs: int) -> float:
+    """Share of a run's time that its validations take, 0 to 1; more than `SHARE` where a single one is too much."""
+    count = sum(is_validated(epoch, every, epochs) for epoch in range(1, epochs + 1))
+    return cost * count / (cost * count + epochs)
+
+
 def is_validated(epoch: int, every: int, epochs: int) -> bool:
     """Whether an epoch (counted from 1) ends with a validation: each `every`-th one, and the last."""
     return epoch == epochs or epoch % every == 0

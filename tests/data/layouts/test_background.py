@@ -55,6 +55,18 @@ def test_the_background_is_chosen(values, names, asked, expected):
     assert (found.names, dict(found.values), found.has_background) == expected
 
 
+def test_default_names_are_names_too():
+    assert choose_background(IDS, None, "class_2").values == {0: 1, 1: 2, 2: 0}
+
+
+def test_a_class_called_background_that_is_not_the_first_is_asked_about():
+    with pytest.raises(UserError, match=r"dataset\.background=background.*dataset\.background=none"):
+        choose_background(IDS, ["sky", "background", "car"], None)
+    assert choose_background(IDS, ["sky", "background", "car"], "background").names[0] == "background"
+    assert not choose_background(IDS, ["sky", "background", "car"], "None").has_background
+    assert choose_background(IDS, ["sky", "background", "car"], FIRST_CLASS).names[0] == "sky"
+
+
 @pytest.mark.parametrize(("asked", "hint"), [("raod", "road"), ("9", "0, 1, 2")])
 def test_a_background_that_is_no_class_is_refused(asked, hint):
     with pytest.raises(UserError, match=rf"dataset\.background={asked}.*{hint}") as caught:
@@ -117,6 +129,16 @@ def test_a_class_that_means_not_annotated(tmp_path, stripes, classes, ignore, na
         tmp_path, classes=classes, background=FIRST_CLASS, values={v: i for i, v in enumerate(stripes)}
     )
     assert old.classes == tuple(classes)
+
+
+def test_a_list_that_contradicts_the_value_to_ignore_is_refused(tmp_path):
+    folder(tmp_path, 0, 1, 2, 3)
+    with pytest.raises(UserError, match=r"dataset\.classes: void stands at 3.*dataset\.ignore_value=2"):
+        FolderSource(tmp_path, classes=["a", "b", "c", "void"], ignore_value=2)
+    with pytest.raises(UserError, match=r"dataset\.ignore_value=1.*\(b\)"):
+        FolderSource(tmp_path, classes=["a", "b", "c", "d"], ignore_value=1)
+    source = FolderSource(tmp_path, classes=["a", "c", "d"], ignore_value=1)
+    assert source.values == {0: 0, 2: 1, 3: 2}
 
 
 def test_declared_values_lose_the_class_that_means_not_annotated(tmp_path):

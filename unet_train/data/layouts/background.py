@@ -64,13 +64,16 @@ def choose_background(
         If `background` is no class and no pixel value.
     """
     count = len(names) if names is not None else max(values.values()) + 1
+    if background is not None and background.casefold() == NO_BACKGROUND:
+        background = NO_BACKGROUND
     if background is None:
+        _refuse_named_elsewhere(names)
         has_background = count == 2 or names is None or names[0].casefold() == "background"
     else:
         has_background = background != NO_BACKGROUND
     order = list(range(count))
     if background not in (None, NO_BACKGROUND, FIRST_CLASS):
-        first = _class_id(values, names or (), str(background))
+        first = _class_id(values, names or _default_names(count, True), str(background))
         order.remove(first)
         order.insert(0, first)
     named = _default_names(count, has_background) if names is None else tuple(names[old] for old in order)
@@ -89,9 +92,17 @@ def describe_background(classes: Classes, asked: str | None) -> str:
         )
     from_values = sorted(value for value, index in classes.values.items() if index == 0)
     where = f" (mask value {from_values[0]})" if len(from_values) == 1 else ""
+    if asked is None:
+        return (
+            f"class 0, {classes.names[0]}{where}, is the background and does not count in iou/mean; "
+            "dataset.background=none makes it count, dataset.background=NAME or a mask value chooses another"
+        )
+    table = sorted((index, value) for value, index in classes.values.items())
+    shown = ", ".join(f"{value} is {classes.names[index]}" for index, value in table[:10])
+    more = ", …" if len(table) > 10 else ""
     return (
-        f"class 0, {classes.names[0]}{where}, is the background and does not count in iou/mean; "
-        "dataset.background=none makes it count, dataset.background=NAME or a mask value chooses another"
+        f"class 0, {classes.names[0]}{where}, is the background and does not count in iou/mean; mask values: "
+        f"{shown}{more}"
     )
 
 
@@ -109,11 +120,20 @@ def _class_id(values: Mapping[int, int], names: Sequence[str], background: str) 
     near = difflib.get_close_matches(background, names, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     known = ", ".join(str(value) for value in sorted(values)[:20])
-    choices = f"the classes {', '.join(names)}" if names else "no class has a name"
     raise UserError(
-        f"dataset.background={background}: is no class and no mask value{hint}; there are {choices}; the mask "
-        f"values {known}; or say none"
+        f"dataset.background={background}: no class and no mask value has that name{hint}; choose a class "
+        f"({', '.join(names[:20])}), a mask value ({known}), or none"
     )
+
+
+def _refuse_named_elsewhere(names: Sequence[str] | None) -> None:
+    """A class called background that is not class 0: which of the two is meant must be said."""
+    for name in (names or ())[1:]:
+        if name.casefold() == "background":
+            raise UserError(
+                f"dataset.classes: {name} is not the first class; say dataset.background={name}, or "
+                "dataset.background=none if all classes count"
+            )
 
 
 def _default_names(count: int, has_background: bool) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ import numpy as np
 from unet_train.data.io.images import list_images, read_labels
 from unet_train.data.layouts.background import (
     FIRST_CLASS,
+    NO_BACKGROUND,
     Classes,
     choose_background,
     describe_background,
@@ -295,7 +296,12 @@ class FolderSource(FilesSource):
                 ignore_value=self._ignore,
                 background_is_known=background is not None,
             )
-            if note:
+            if names is not None and background != FIRST_CLASS and self._ignore in mapping:
+                raise UserError(
+                    f"dataset.ignore_value={self._ignore} has a name in dataset.classes too ({names[self._ignore]}); "
+                    "leave that name out"
+                )
+            if note and background in (None, NO_BACKGROUND, FIRST_CLASS):
                 self.notes.append(note)
         found = choose_background(mapping, names, background)
         said = describe_background(found, background)
@@ -317,6 +323,11 @@ class FolderSource(FilesSource):
             raise UserError(
                 f"dataset.classes: {names[index]} sounds like pixels that are not annotated; say "
                 f"dataset.ignore_value={value} (if that is their mask value), or call it otherwise if it is a class"
+            )
+        if values is None and self._ignore != index and self._ignore in range(len(names)):
+            raise UserError(
+                f"dataset.classes: {names[index]} stands at {index}, but dataset.ignore_value={self._ignore}, which "
+                f"would be {names[self._ignore]}; names are listed by mask value: put {names[index]} there"
             )
         kept = (*names[:index], *names[index + 1 :])
         if len(kept) < 2:
