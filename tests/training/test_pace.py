@@ -10,6 +10,7 @@ from unet_train.training.pace import (
     seconds_left,
     validation_cost,
     validation_interval,
+    validation_share,
 )
 
 
