@@ -283,7 +283,7 @@ def test_resume_says_when_a_run_is_finished_and_takes_more_epochs(tmp_path, run_
     [
         ("encoder.init_features=8", "encoder"),
         ("dataset.classes=[a,b]", "dataset.classes"),
-        ("encoder=resnet", "encoder"),
+        ("encoder=resnet", "encoder=resnet: "),
         ("dataset.data_seed=5", "training image 01/0"),
         ("model.norm=group", "norm"),
         ("split.val_fraction=0.3", "split.val_fraction"),
@@ -449,13 +449,16 @@ def test_two_processes_stopped_through_their_parent_can_be_resumed(tmp_path):
     assert "Traceback" not in error
     stopped = load(run / "last.pt")["state"]
     assert 0 < stopped["epoch"] < 500
+    before = rows(run)
     again = [*program, f"resume={run}", f"trainer.epochs={stopped['epoch'] + 2}"]
     done = subprocess.run(again, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     resumed = load(run / "last.pt")["state"]
     assert resumed["epoch"] == stopped["epoch"] + 2
     assert resumed["update"] == resumed["epoch"], "twice four crops are one update"
-    assert [int(row["epoch"]) for row in rows(run)] == list(range(1, resumed["epoch"] + 1))
+    after = rows(run)
+    assert [int(row["epoch"]) for row in after] == list(range(1, resumed["epoch"] + 1))
+    assert after[: len(before)] == before, "images per second and all: no epoch was trained again"
 
 
 @pytest.mark.parametrize(
