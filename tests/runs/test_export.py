@@ -339,7 +339,7 @@ def test_torch_export_of_a_coarse_net_at_half_resolution(tmp_path, run_command):
         (["ckpt={t}/best.pt", "output={t}/o", "format=tflite"], "onnx, torch_export, safetensors"),
         (["ckpt={t}/best.pt", "output={t}/o", "pixels=uint8"], "pixels=uint8: "),
         (["ckpt={t}/text.pt", "output={t}/o"], "text.pt"),
-        (["ckpt={t}/best.pt", "weights=brain_mri", "output={t}/o"], "leave one out"),
+        (["ckpt={t}/best.pt", "weights=brain_mri", "output={t}/o"], "ckpt and weights=brain_mri"),
         (["weights=imagenet", "output={t}/o"], "weights=imagenet"),
         (["weights=brain_mri", "weights.path={t}/no.pt", "output={t}/o"], "/no.pt"),
     ],

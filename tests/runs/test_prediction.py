@@ -216,7 +216,7 @@ def test_bad_images_are_named_at_the_end_and_the_others_finished(
     said = capsys.readouterr().out.splitlines()
     assert "2 of 6 images predicted" in said[-5]
     assert all(line.startswith("not predicted: ") for line in said[-4:])
-    whats = [("colour.png", "3 channels, but the model takes 1"), ("cut.png", "truncated")]
+    whats = [("colour.png", "3 channels"), ("cut.png", "truncated")]
     whats += [("empty.tif", "empty"), ("text.png", "not a")]
     for line, (name, what) in zip(said[-4:], whats, strict=True):
         assert name in line
@@ -356,7 +356,7 @@ def test_objects_where_the_checkpoint_knows_them(tmp_path, threshold_model, run_
         (["input={t}/a.png", "output={t}/o"], "ckpt"),
         (["ckpt={m}", "output={t}/o"], "input"),
         (["ckpt={m}", "input={t}/a.png"], "output"),
-        (["ckpt={m}", "weights=brain_mri", "input={t}/a.png", "output={t}/o"], "leave one out"),
+        (["ckpt={m}", "weights=brain_mri", "input={t}/a.png", "output={t}/o"], "weights=brain_mri"),
         (["weights=imagenet", "input={t}/a.png", "output={t}/o"], "weights=imagenet"),
         (["weights=brain_mri", "weights.path={t}/no.pt", "input={t}/a.png", "output={t}/o"], "/no.pt"),
         (["ckpt={m}", "input={t}/a.png", "output={t}/a.png"], "is a file"),
@@ -366,8 +366,8 @@ def test_objects_where_the_checkpoint_knows_them(tmp_path, threshold_model, run_
         (["ckpt={m}", "input={t}/a.png", "output={t}/o", "overwrit=true"], "overwrite?"),
         (["ckpt={m}", "input={t}/a.png", "output={t}/o", "tile.size=32", "tile.overlap=32"], "tile.overlap"),
         (["ckpt={t}/a.png", "input={t}/a.png", "output={t}/o"], "a.png"),
-        (["ckpt={m}", "input={t}/a.png", "output={t}/o", "format=ctc"], "folder of one sequence"),
-        (["ckpt={m}", "input={t}/none", "output={t}/none", "format=ctc"], "is the input itself"),
+        (["ckpt={m}", "input={t}/a.png", "output={t}/o", "format=ctc"], "/a.png: format=ctc"),
+        (["ckpt={m}", "input={t}/none", "output={t}/none", "format=ctc"], "/none: "),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, threshold_model, run_command, capsys, words, says):
@@ -389,7 +389,7 @@ def test_errors_of_the_command_line_come_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "no such file or folder" in done.stderr
+    assert str(tmp_path / "no") in done.stderr
 
 
 def test_stopping_leaves_whole_files_and_a_second_run_goes_on(
@@ -682,7 +682,7 @@ def test_masks_are_inputs_where_the_pattern_asks_for_them(tmp_path):
     assert re.match(r"1 mask.*a_mask\.tif", note)
     pattern = find_inputs(str(tmp_path / "x_masks" / "*_mask.tif"))
     assert [j.name.name for j in pattern.jobs] == ["a_mask", "lonely_mask"]
-    with pytest.raises(UserError, match="no such file or folder"):
+    with pytest.raises(UserError, match=r"nothing\.png"):
         find_inputs(str(tmp_path / "nothing.png"))
 
 
