@@ -100,7 +100,7 @@ def check_own_encoder(encoder: Any) -> None:
 def check_output(output: str | None) -> None:
     """Refuse a file where a folder is to be written."""
     if output is not None and expand(output).is_file():
-        raise UserError(f"output={output}: a file stands there; name a folder")
+        raise UserError(f"output={output}: is a file; name a folder")
 
 
 def check_train(config: TrainConfig) -> None:

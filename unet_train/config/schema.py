@@ -306,7 +306,9 @@ class Trainer:
     workers: int = key("loader processes; -1: by the machine", at_least=-1)
     accumulate: int = key("batches summed per update", at_least=1)
     clip_grad_norm: float | None = key("greatest gradient norm; null: not clipped", at_least=0)
-    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    precision: str = key(
+        "auto: bf16 where the hardware supports it natively", choices=("auto", "32", "bf16", "16")
+    )
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
     ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
@@ -372,7 +374,9 @@ class EvalConfig:
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    precision: str = key(
+        "auto: bf16 where the hardware supports it natively", choices=("auto", "32", "bf16", "16")
+    )
     tile: Any = key("tiles for large images")
     split: Any = key("another split than the run's; null: the run's")
     dataset: Any = key("another data set than the run's; null: the run's")
@@ -396,7 +400,9 @@ class PredictConfig:
     tta: bool = key("average over the 8 flips and rotations")
     intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: as in training")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
+    precision: str = key(
+        "auto: bf16 where the hardware supports it natively", choices=("auto", "32", "bf16", "16")
+    )
     tile: Any = key("tiles for large images")
     encoder: Any = key("only for a model with an encoder of one's own (_target_): the same override again")
 

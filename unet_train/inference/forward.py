@@ -88,6 +88,6 @@ def memory_advice(size: tuple[int, ...]) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the accelerator's memory does not suffice to predict {size[0]}×{size[1]} pixels: "
+            f"out of memory on the accelerator while predicting {size[0]}×{size[1]} pixels: "
             "set tile.size to a smaller number (for example tile.size=512)"
         ) from error

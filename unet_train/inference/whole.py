@@ -61,7 +61,7 @@ def predict_probabilities(
     ValueError
         On an image that is not H×W×C uint8 or float32, or an empty one.
     UserError
-        When the accelerator's memory does not suffice; it names the key ``tile.size``.
+        When the accelerator runs out of memory; names the key ``tile.size``.
     """
     image = check_image(image)
     if mean is None and getattr(getattr(model, "normalisation", None), "mode", None) == "image":

@@ -56,7 +56,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 def _memory_advice(config: TrainConfig, device: torch.device) -> str:
     smaller = max(1, config.trainer.batch_size // 2)
     return (
-        f"memory of {device} does not suffice: try trainer.batch_size={smaller} trainer.accumulate="
+        f"out of memory on {device}: try trainer.batch_size={smaller} trainer.accumulate="
         f"{config.trainer.accumulate * 2}, a smaller augmentation.crop_size (now "
         f"{config.augmentation.crop_size}), trainer.precision=bf16, or a smaller encoder; for validation images "
         "tile.size=512"

@@ -58,7 +58,7 @@ def one_bad_image(path: Path, bad: list[str]) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
-        bad.append(f"{path}: the memory does not suffice; set tile.size, for example tile.size=512")
+        bad.append(f"{path}: out of memory; set tile.size, for example tile.size=512")
 
 
 @dataclass(frozen=True)

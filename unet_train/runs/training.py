@@ -42,7 +42,7 @@ def train_run(composed: Composed) -> float:
     ------
     UserError
         Before the first step for anything wrong with config or data; later for a file that broke, a loss that
-        is not finite, or memory that does not suffice.
+        is not finite, or when memory runs out.
     Stopped
         After SIGINT or SIGTERM, with everything saved.
     """

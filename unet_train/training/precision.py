@@ -92,7 +92,7 @@ def choose_precision(accelerator: str, wanted: str | int = "auto") -> Precision:
     """Choose the precision of training and inference.
 
     ``auto``: CUDA → bf16 where the chip has it, else 16 with a gradient scaler; CPU → bf16 where the
-    processor multiplies it, else 32; MPS → 32. bf16 may be asked for where it is only emulated (slow, but
+    CPU supports bf16 natively, else 32; MPS → 32. bf16 may be asked for where it is only emulated (slow, but
     the same numbers).
 
     Parameters
@@ -127,7 +127,7 @@ def choose_precision(accelerator: str, wanted: str | int = "auto") -> Precision:
         native = cpu_multiplies_bf16()
         if wanted == "auto" and not native:
             return Precision("32", None, False, "the processor has neither AMX nor avx512_bf16")
-        reason = "the processor multiplies it" if native else "asked for; emulated here and slow"
+        reason = "the CPU supports bf16 natively" if native else "as asked; emulated here, so slow"
         return Precision("bf16", torch.bfloat16, False, reason)
     if wanted == "16":
         return Precision("16", torch.float16, True, "asked for")
