@@ -11,8 +11,8 @@ from unet_train.training.precision import choose_accelerator, choose_precision
 def pretend(monkeypatch, **answers):
     """Let the machine have what is said: cpu=…, cuda=… (bf16), has_cuda=…, has_mps=…."""
     targets = {
-        "cpu": (precision, "cpu_multiplies_bf16"),
-        "cuda": (precision, "cuda_multiplies_bf16"),
+        "cpu": (precision, "cpu_has_native_bf16"),
+        "cuda": (precision, "cuda_has_native_bf16"),
         "has_cuda": (torch.cuda, "is_available"),
         "has_mps": (torch.backends.mps, "is_available"),
     }
@@ -66,10 +66,10 @@ def test_detection_on_this_machine():
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = set(next(line for line in file if line.startswith("flags")).split())
     except (OSError, StopIteration):
-        assert precision.cpu_multiplies_bf16() in (True, False)
+        assert precision.cpu_has_native_bf16() in (True, False)
         return
     expected = bool(flags & {"amx_tile", "avx512_bf16"}) and torch.backends.mkldnn.is_available()
-    assert precision.cpu_multiplies_bf16() == expected
+    assert precision.cpu_has_native_bf16() == expected
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -80,9 +80,9 @@ def test_detection_needs_kernels_and_a_torch_that_can_tell(monkeypatch, missing)
             monkeypatch.delattr(torch.cpu, name, raising=False)
         else:
             monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
-    assert precision.cpu_multiplies_bf16() == (not missing and torch.backends.mkldnn.is_available())
+    assert precision.cpu_has_native_bf16() == (not missing and torch.backends.mkldnn.is_available())
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not precision.cpu_multiplies_bf16()
+    assert not precision.cpu_has_native_bf16()
 
 
 def test_accelerator(monkeypatch):

@@ -69,7 +69,7 @@ def choose_accelerator(wanted: str = "auto") -> str:
     return wanted
 
 
-def cpu_multiplies_bf16() -> bool:
+def cpu_has_native_bf16() -> bool:
     """Whether the processor has bfloat16 multiplication (AMX or avx512_bf16) and torch's kernels for it.
 
     Without it bfloat16 on a CPU is emulated, slower than float32. What the processor has is asked of torch,
@@ -83,7 +83,7 @@ def cpu_multiplies_bf16() -> bool:
     )
 
 
-def cuda_multiplies_bf16() -> bool:
+def cuda_has_native_bf16() -> bool:
     """Whether the current CUDA (or ROCm) device has bfloat16 itself, not only an emulation."""
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
@@ -124,14 +124,14 @@ def choose_precision(accelerator: str, wanted: str | int = "auto") -> Precision:
             raise UserError(
                 "trainer.precision=16 is unusably slow on a CPU; use auto, bf16 or 32, or a CUDA device"
             )
-        native = cpu_multiplies_bf16()
+        native = cpu_has_native_bf16()
         if wanted == "auto" and not native:
             return Precision("32", None, False, "the processor has neither AMX nor avx512_bf16")
         reason = "the CPU supports bf16 natively" if native else "as asked; emulated here, so slow"
         return Precision("bf16", torch.bfloat16, False, reason)
     if wanted == "16":
         return Precision("16", torch.float16, True, "asked for")
-    native = cuda_multiplies_bf16()
+    native = cuda_has_native_bf16()
     if wanted == "auto" and not native:
         return Precision("16", torch.float16, True, "the GPU has no bf16")
     reason = "the GPU has it" if native else "asked for; emulated here and slow"
