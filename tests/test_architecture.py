@@ -42,7 +42,7 @@ ARROWS = {
     "metrics": LEAVES,
     "reporting": LEAVES,
     "inference": LEAVES | {"preprocessing", "data", "models"},
-    "checkpoint": LEAVES | {"models", "inference"},
+    "checkpoint": LEAVES | {"data", "models", "inference"},
     "training": BELOW_TRAINING,
     "config": LEAVES,
     "runs": BELOW_RUNS,
