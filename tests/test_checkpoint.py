@@ -43,6 +43,7 @@ DATA_KEYS = {
     "has_instances": bool,
     "has_background": bool,
     "palette": list,
+    "mask_values": dict,
 }
 """Of the same files: keys of the description of the data, and their types."""
 
@@ -59,6 +60,7 @@ DATA = DataDescription(
     normalisation="fixed",
     intensity_range=(0.0, 4095.0),
     palette=((0, 0, 0), (255, 0, 0)),
+    mask_values={0: 0, 255: 1},
 )
 
 
@@ -157,14 +159,14 @@ def test_a_run_without_averaged_weights_says_so(tmp_path):
 def test_a_file_of_before_newer_keys_keeps_its_meaning(tmp_path):
     """Class 0 was the background whatever its name, no colours and no objects were kept, masks were not looked at."""
     content = best().to_dict()
-    for key in ("has_background", "palette"):
+    for key in ("has_background", "palette", "mask_values"):
         del content["data"][key]
     for key in ("truth_hashes", "versions"):
         del content[key]
     del content["model"]["input_skip"]
     write_checkpoint(tmp_path / "old.pt", content)
     found = Checkpoint.read(tmp_path / "old.pt")
-    assert found.data == replace(DATA, has_background=True, palette=None)
+    assert found.data == replace(DATA, has_background=True, palette=None, mask_values=None)
     assert found.objects is None
     assert found.truth_hashes == {}
     assert found.model == SPEC
