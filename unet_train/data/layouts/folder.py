@@ -464,15 +464,16 @@ def _in_order(found: Sequence[int]) -> tuple[dict[int, int], str]:
 
 
 def _too_many(path: str, found: Sequence[int], classes: int | None) -> UserError:
-    limit = (
-        f"dataset.classes names {classes}"
-        if classes is not None
-        else f"at most {_MOST_CLASSES} can be classes"
-    )
+    listed = f"{path}: {len(found)} mask values ({_list_values(found)})"
+    if classes is not None:
+        return UserError(
+            f"{listed} where dataset.classes names {classes}; name every class, or say "
+            f"dataset.ignore_value={found[-1]} if {found[-1]} means not annotated; object numbers need dataset.instances=true, and an anti-aliased or "
+            "JPEG mask has to be saved as class ids"
+        )
     return UserError(
-        f"{path}: {len(found)} mask values ({_list_values(found)}) where {limit}; anti-aliased or "
-        "JPEG masks are no classes: save class ids losslessly, or declare dataset.values; for masks with one "
-        "number per object say dataset.instances=true"
+        f"{listed} where at most {_MOST_CLASSES} can be classes without dataset.classes naming them; an anti-aliased "
+        "or JPEG mask has to be saved as class ids, or dataset.values declared; object numbers need dataset.instances=true"
     )
 
 
