@@ -187,7 +187,7 @@ def test_gaps_come_back_for_several_classes_and_scales():
 
 
 def test_user_mistakes_are_named():
-    with pytest.raises(UserError, match=r"dataset.target=forground: .* did you mean foreground\?"):
+    with pytest.raises(UserError, match=r"dataset.target=forground: .*did you mean foreground\?"):
         get_target("forground")
     with pytest.raises(UserError, match=r"no argument 'widht', it takes width"):
         get_target("foreground_border", widht=2)

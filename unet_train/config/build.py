@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import TrainConfig
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +41,7 @@ def locate(name: str, where: str) -> Callable[..., Any]:
         raise UserError(f"{where}._target_={name}: cannot be imported ({error})") from error
     except AttributeError:
         module = importlib.import_module(module_name)
-        found = difflib.get_close_matches(attribute, dir(module), n=1)
-        hint = f" (did you mean {module_name}.{found[0]}?)" if found else ""
+        hint = nearest(f"{module_name}.{attribute}", [f"{module_name}.{known}" for known in dir(module)])
         raise UserError(f"{where}._target_={name}: {module_name} has no {attribute}{hint}") from None
 
 
@@ -90,8 +89,7 @@ def check_call(
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for argument in arguments:
         if argument not in parameters and not anything:
-            found = difflib.get_close_matches(argument, parameters, n=1)
-            hint = f" (did you mean {found[0]}?)" if found else ""
+            hint = nearest(argument, parameters)
             raise UserError(f"{inside or where}.{argument}: {name} takes no such argument{hint}")
     given = dict.fromkeys(k for k in offered if k in parameters) | arguments
     try:

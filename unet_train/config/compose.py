@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from unet_train.config.schema import (
     schema_fields,
 )
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 OPTIONAL = ("dataset", "encoder", "split", "weights")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
@@ -146,13 +146,8 @@ def take_own_sections(overrides: Sequence[str]) -> tuple[list[str], dict[str, di
 def near(name: str, candidates: Iterable[str]) -> str:
     """`` (did you mean …?)`` with the nearest of `candidates`, or nothing."""
     names = [n for n in candidates if n != name and n.rsplit(".", 1)[-1] not in ("kind", "layout")]
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.55)
-    if not found and "." in name:
-        last = name.rsplit(".", 1)[1]
-        found = [n for n in names if n.rsplit(".", 1)[-1] == last][:1]
-    if not found:
-        found = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
-    return f" (did you mean {found[0]}?)" if found else ""
+    elsewhere = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return nearest(name, names, cutoff=0.55) or "".join(f" (did you mean {n}?)" for n in elsewhere[:1])
 
 
 def flat_keys(config: Any, prefix: str = "") -> list[str]:
@@ -576,10 +571,3 @@ def _parses(override: str) -> bool:
     except HydraException:
         return False
     return True
-
-
-def as_override_tree(section: Any) -> dict[str, Any]:
-    """A section's dataclass (or custom mapping) as a plain dict."""
-    if isinstance(section, dict):
-        return section
-    return {f.name: getattr(section, f.name) for f in fields(section)}

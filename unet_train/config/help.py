@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -116,8 +115,3 @@ def _entry(name: str, text: str, width: int = 36) -> list[str]:
     first = f"  {name:<{width - 2}}" if len(name) < width - 3 else f"  {name}"
     lines = [first + wrapped[0]] if len(name) < width - 3 else [first, " " * width + wrapped[0]]
     return [*lines, *(" " * width + line for line in wrapped[1:])]
-
-
-def config_files() -> list[Path]:
-    """All shipped YAML files."""
-    return sorted(config_folder().rglob("*.yaml"))

@@ -18,7 +18,6 @@ left out, counted.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -30,6 +29,7 @@ from typing import Any
 from unet_train.data.io.images import natural_key
 from unet_train.data.records import Record
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 PARTS = ("train", "val", "test")
 FRAME_GAP = 2
@@ -475,7 +475,4 @@ def _checked_fold(fold: int | None, folds: int) -> int:
 def _near(name: str, known: Iterable[str]) -> str:
     """`` (did you mean …?)``, or the first known names where none is near."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (there are {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+    return nearest(name, names) or f" (there are {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import signal
 import time
@@ -21,6 +20,7 @@ from unet_train.errors import UserError
 from unet_train.log import LOGGER
 from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
 from unet_train.models.unet import UNet
+from unet_train.nearest import nearest
 from unet_train.training import checkpoints
 from unet_train.training.averages import EMA
 from unet_train.training.distributed import World
@@ -388,8 +388,7 @@ def check_monitor(monitor: str, scores: dict[str, float]) -> None:
         With the nearest name.
     """
     if monitor not in scores:
-        found = difflib.get_close_matches(monitor, scores, n=1)
-        hint = f" (did you mean {found[0]}?)" if found else ""
+        hint = nearest(monitor, scores)
         raise UserError(
             f"checkpoint.monitor={monitor}: no such validation score{hint}; there are {', '.join(scores)}"
         )

@@ -19,7 +19,6 @@ so that each term is written once.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from torch.nn import functional as F
 
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -397,7 +397,7 @@ def build_loss(
         name, weight = params.pop("name", None), params.pop("weight", 1.0)
         if name not in LOSSES:
             raise UserError(
-                f"loss.terms: name={name} is no loss{_near(name, LOSSES)}; choose from {', '.join(LOSSES)}"
+                f"loss.terms: name={name} is no loss{nearest(name, LOSSES)}; choose from {', '.join(LOSSES)}"
             )
         if not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0:
             raise UserError(f"loss.terms: {name}.weight={weight} must be a number ≥ 0")
@@ -406,7 +406,7 @@ def build_loss(
         for key in params:
             if key not in own:
                 raise UserError(
-                    f"loss.terms: {name} has no key {key}{_near(key, own)}; "
+                    f"loss.terms: {name} has no key {key}{nearest(key, own)}; "
                     f"it takes {', '.join(['weight', *own])}"
                 )
         if "background" in known and params.get("background") is None:
@@ -448,8 +448,3 @@ def median_frequency(pixels: np.ndarray) -> list[float]:
     middle = np.median(frequency[frequency > 0]) if (frequency > 0).any() else 0.0
     weights = np.divide(middle, frequency, out=np.zeros_like(frequency), where=frequency > 0)
     return [float(weight) for weight in weights]
-
-
-def _near(word: str, names: Any) -> str:
-    near = difflib.get_close_matches(str(word), [str(name) for name in names], n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

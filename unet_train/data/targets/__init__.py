@@ -5,7 +5,6 @@ A target is one file in this folder with one class that follows `Target`, and on
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from unet_train.data.targets.foreground import ForegroundTarget
 from unet_train.data.targets.foreground_border import ForegroundBorderTarget
 from unet_train.data.targets.foreground_core import ForegroundCoreTarget
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 
 class Target(Protocol):
@@ -66,9 +66,10 @@ def get_target(name: str, **params: Any) -> Target:
         Unknown name (with the nearest one) or argument.
     """
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(TARGETS)}"
-        raise UserError(f"dataset.target={name}: there is no such target, {hint}")
+        hint = nearest(name, TARGETS)
+        raise UserError(
+            f"dataset.target={name}: there is no such target{hint}; choose one of {', '.join(TARGETS)}"
+        )
     known = inspect.signature(TARGETS[name]).parameters
     unknown = sorted(set(params) - set(known))
     if unknown:

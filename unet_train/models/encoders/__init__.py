@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 
 def _classic() -> type[nn.Module]:
@@ -68,8 +68,7 @@ def build_encoder(kind: str, in_channels: int, **params: Any) -> nn.Module:
         Unknown kind or parameter, a value that the encoder refuses, or a missing library.
     """
     if kind not in ENCODERS:
-        near = get_close_matches(kind, ENCODERS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = nearest(kind, ENCODERS)
         raise UserError(f"encoder={kind} is not known{hint}: choose one of {', '.join(ENCODERS)}")
     if in_channels < 1:
         raise UserError(f"an encoder needs at least one input channel, not {in_channels}")
@@ -77,8 +76,7 @@ def build_encoder(kind: str, in_channels: int, **params: Any) -> nn.Module:
     accepted = [name for name in inspect.signature(encoder_class).parameters if name != "in_channels"]
     for name in params:
         if name not in accepted:
-            near = get_close_matches(name, accepted, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = nearest(name, accepted)
             raise UserError(
                 f"encoder.{name} is not a key of encoder={kind}{hint}: it takes {', '.join(accepted)}"
             )

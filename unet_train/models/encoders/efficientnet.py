@@ -1,12 +1,11 @@
 """EfficientNet as the contracting path, layer names as torchvision's so that its published weights fit."""
 
-from difflib import get_close_matches
-
 from torch import Tensor, nn
 
 from unet_train.errors import UserError
 from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import torchvision_models
+from unet_train.nearest import nearest
 
 VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l")
 
@@ -29,8 +28,7 @@ class EfficientNetEncoder(nn.Module):
     def __init__(self, in_channels: int, variant: str = "b0") -> None:
         super().__init__()
         if variant not in VARIANTS:
-            near = get_close_matches(str(variant), VARIANTS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = nearest(variant, VARIANTS)
             raise UserError(
                 f"encoder.variant={variant} is not an EfficientNet{hint}: choose one of {', '.join(VARIANTS)}"
             )
