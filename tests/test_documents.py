@@ -19,8 +19,9 @@ import pytest
 import yaml
 
 from unet_train.config.compose import compose_command, config_folder, group_options
-from unet_train.config.schema import COMMANDS, SECTIONS, schema_fields
+from unet_train.config.schema import COMMANDS, SECTIONS
 from unet_train.errors import UserError
+from unet_train.keys import schema_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [

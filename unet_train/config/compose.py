@@ -24,13 +24,11 @@ from unet_train.config.schema import (
     COMMANDS,
     CUSTOM,
     PATH_KEYS,
-    REQUIRED,
     SECTIONS,
-    check_values,
     mapping_keys,
-    schema_fields,
 )
 from unet_train.errors import UserError
+from unet_train.keys import REQUIRED, check_values, schema_fields
 from unet_train.nearest import nearest
 
 OPTIONAL = ("dataset", "encoder", "split", "weights")

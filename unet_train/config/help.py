@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from unet_train.config.compose import config_folder, group_options
-from unet_train.config.schema import COMMANDS, SECTIONS, schema_fields
+from unet_train.config.schema import COMMANDS, SECTIONS
+from unet_train.keys import schema_fields
 
 INTRO = {
     "train": """Train a U-Net. Without arguments: on drawn demo images.
@@ -99,7 +100,7 @@ def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str
 
 def _meaning(field: Any) -> str:
     choices = field.metadata.get("choices")
-    return field.metadata["meaning"] + (f" [{'|'.join(choices)}]" if choices else "")
+    return field.metadata["meaning"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.models.encoders import build_encoder
+from unet_train.models.encoders import build_encoder, encoder_arguments
 from unet_train.models.unet import UNet
 from unet_train.nearest import nearest
 
@@ -143,7 +143,7 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
             f"add the override {' '.join(arguments)}"
         )
     else:
-        if kind == "unet":
+        if "norm" in encoder_arguments(kind):
             params.setdefault("norm", spec.norm)
         encoder = build_encoder(kind, spec.in_channels, **params)
     model = UNet(

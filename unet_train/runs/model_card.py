@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_train import __version__
-from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget
+from unet_train.data.targets.foreground import ForegroundTarget
+from unet_train.data.targets.foreground_border import ForegroundBorderTarget
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import DataDescription, Predictor
 from unet_train.preprocessing.intensity import HIGH_PERCENTILE, LOW_PERCENTILE

@@ -364,7 +364,7 @@ def training_set(config: TrainConfig, data: Data, target: Any, augmentation: Aug
 
 
 def _weight_map(border: dict[str, Any], scale: float) -> Any:
-    from unet_train.data.targets.border_weights import BorderWeights
+    from unet_train.data.border_weights import BorderWeights
 
     return BorderWeights(**border, scale=scale)
 
@@ -380,8 +380,10 @@ def fetch_weights(config: TrainConfig) -> None:
     weights = config.weights
     if weights.kind == "brain_mri" and not weights.path:
         fetch(BRAIN_MRI_URL)
-    if weights.kind == "imagenet" and not weights.path and config.encoder.kind != "timm":
-        fetch(published_weights(**encoder_params(config.encoder)).url)
+    if weights.kind == "imagenet" and not weights.path:
+        published = published_weights(**encoder_params(config.encoder))
+        if published.read is None:
+            fetch(published.url)
 
 
 def start_weights(model: Any, config: TrainConfig) -> list[str]:

@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 from unet_train.nearest import nearest
+from unet_train.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,23 @@ class Loss(nn.Module):
         return torch.stack(list(self.combine(self.numerators(logits, target, weight), totals).values())).sum()
 
 
+LOSSES: Registry[type[Term]] = Registry("unet_train.losses", type)
+"""Terms by the name that ``loss.terms`` calls them by; other packages register theirs by an entry point."""
+
+
 class Term(Loss):
-    """One fraction. A loss of one's own is a subclass with `name`, `numerator` and `total`.
+    """One fraction. A loss of one's own is a subclass with a `name`, by which it registers, `numerator` and `total`.
 
     ``additive_over_images`` is False if the numerator is not a sum over images.
     """
 
     name = "term"
     additive_over_images = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            LOSSES.register(cls.name, cls)
 
     def terms(self) -> list[tuple[float, Term]]:
         """Itself."""
@@ -350,8 +360,6 @@ class WeightedSum(Loss):
             for inner, term in loss.terms()  # type: ignore[operator]
         ]
 
-
-LOSSES: dict[str, type[Term]] = {"cross_entropy": CrossEntropy, "dice": Dice, "focal": Focal}
 
 # Arguments that are not keys of a term: build_loss hands them on.
 _HANDED_ON = ("class_weights", "needs_weight")

@@ -2,12 +2,9 @@
 
 from torch import Tensor, nn
 
-from unet_train.errors import UserError
 from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import torchvision_models
-from unet_train.nearest import nearest
-
-VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l")
+from unet_train.models.weights.published import PublishedWeights, of_torchvision
 
 
 class EfficientNetEncoder(nn.Module):
@@ -27,11 +24,6 @@ class EfficientNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, variant: str = "b0") -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            hint = nearest(variant, VARIANTS)
-            raise UserError(
-                f"encoder.variant={variant} is not an EfficientNet{hint}: choose one of {', '.join(VARIANTS)}"
-            )
         net = torchvision_models().get_model(f"efficientnet_{variant}", weights=None)
         self.in_channels = in_channels
         stem = net.features[0][0]
@@ -62,3 +54,8 @@ class EfficientNetEncoder(nn.Module):
             if index in self._taps:
                 features.append(x)
         return features
+
+
+def published_weights(variant: str = "b0") -> PublishedWeights:
+    """torchvision's ImageNet weights."""
+    return of_torchvision(f"efficientnet_{variant}")
