@@ -81,9 +81,7 @@ def wrong_value(name: str, value: Any, described: Field[Any]) -> str | None:
         for word, bound in described.metadata["bounds"].items():
             much, keeps = BOUNDS[word]
             if not keeps(number, bound):
-                return (
-                    f"{name}={value} is too {much}: {word.replace('_', ' ')} {bound:g}{_or_null(described)}"
-                )
+                return f"{name}={value} is too {much}: {word.replace('_', ' ')} {bound}{_or_null(described)}"
     return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unet_train.config.schema import TrainConfig
+from unet_train.config.schema import SGD, AdamW, Optimizer, TrainConfig
 from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
 from unet_train.models.encoders import ClassicKeys, with_imagenet_weights
@@ -40,7 +40,7 @@ def check_dataset(dataset: DatasetKeys) -> None:
     layout = LAYOUTS[dataset.layout]
     if layout.folder == "none" and dataset.root:
         raise UserError(
-            f"dataset.root={dataset.root}: the {dataset.layout} has no folder; say dataset=folder for your own images"
+            f"dataset.root={dataset.root}: the layout {dataset.layout} has no folder; say dataset=folder for your own images"
         )
     check_class_count(getattr(dataset, "classes", None) or ())
     root = dataset_root(dataset)
@@ -103,8 +103,6 @@ def check_output(output: str | None) -> None:
 
 def check_train(config: TrainConfig) -> None:
     """Refuse what a training run cannot work with, before any time is spent."""
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}")
     encoder, weights = config.encoder, config.weights
     kind = encoder.get("_target_") if isinstance(encoder, dict) else encoder.kind
     if weights.kind == "imagenet" and kind not in with_imagenet_weights():
@@ -135,9 +133,6 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}"
         )
-    for name in ("val_fraction", "test_fraction"):
-        if getattr(split, name) >= 1:
-            raise UserError(f"split.{name}={getattr(split, name)}: a share below 1")
     if (
         split.file
         and ("/" in split.file or split.file.endswith(".json"))
@@ -150,8 +145,6 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
         )
-    if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
-        raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
     if getattr(config.dataset, "background", None) == "none":
         refuse_without_background(config, "dataset.background=none")
     if not isinstance(config.loss, dict):
@@ -160,10 +153,15 @@ def check_train(config: TrainConfig) -> None:
     every = config.trainer.val_every
     if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
         raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
-    for name in ("foreground_share", "touching_share"):
-        share = getattr(config.augmentation, name)
-        if share > 1:
-            raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
+    check_optimizer(config.optimizer)
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse values that torch's optimizer of that kind does not take together."""
+    if isinstance(optimizer, AdamW) and len(optimizer.betas) != 2:
+        raise UserError(f"optimizer.betas={optimizer.betas}: two numbers")
+    if isinstance(optimizer, SGD) and optimizer.nesterov and optimizer.momentum == 0:
+        raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0")
 
 
 def refuse_without_background(config: TrainConfig, why: str, remedy: str = "") -> None:

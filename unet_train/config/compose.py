@@ -49,12 +49,26 @@ def config_folder() -> Path:
 
 
 def group_options(folders: Sequence[Path] = ()) -> dict[str, list[str]]:
-    """Config groups and the names of their choices, shipped ones and those in the user's `folders`."""
+    """Config groups and the names of their choices, shipped ones and those in the user's `folders`.
+
+    A file whose name begins with ``_`` is no choice but what others of its group share.
+    """
     options: dict[str, set[str]] = {}
     for folder in (config_folder(), *folders):
-        for file in sorted(folder.glob("*/*.yaml")):
+        for file in folder.glob("*/[!_]*.yaml"):
             options.setdefault(file.parent.name, set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+def read_choice(file: Path) -> dict[str, Any]:
+    """The keys of a choice's YAML with those of the files of its group that it begins with."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    shared: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            base = file.with_name(f"{entry}.yaml")
+            shared |= read_choice(base if base.is_file() else config_folder() / file.parent.name / base.name)
+    return shared | content
 
 
 # --- paths as typed -----------------------------------------------------------------------------------
@@ -359,6 +373,8 @@ def _refuse_common_slips(command: str, overrides: Sequence[str], options: dict[s
             raise UserError(f"{name}: no such option; keys are set as key=value (see --help)")
         if not equals and not name.startswith("~"):
             raise UserError(f"{override}: keys are set as key=value, for example dataset=folder (see --help)")
+        if name in options and value.startswith("_"):
+            raise UserError(f"{override}: no such choice; {name} is one of {', '.join(options[name])}")
         group, dot, last = name.lstrip("+").partition(".")
         if dot and last in ("kind", "layout") and group in options:
             raise UserError(f"{override}: choose with {group}={value} (one of {', '.join(options[group])})")

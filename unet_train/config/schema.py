@@ -46,8 +46,12 @@ class Split:
     file: str | None = key("a split.json, or the name of a shipped split")
     folds: int | None = key("cross-validation: number of folds over the groups")
     fold: int | None = key("cross-validation: which fold is the test part, from 0")
-    val_fraction: float = key("share of the training groups (or frames) held out for validation", at_least=0)
-    test_fraction: float = key("share held out as test where the data set names no test part", at_least=0)
+    val_fraction: float = key(
+        "share of the training groups (or frames) held out for validation", at_least=0, below=1
+    )
+    test_fraction: float = key(
+        "share held out as test where the data set names no test part", at_least=0, below=1
+    )
     by: str = key(
         "what is held out together: groups, or blocks of serial sections", choices=("group", "block")
     )
@@ -62,10 +66,11 @@ class Augmentation:
     crop_size: Any = key(
         "height and width of training crops, working pixels: one number, or [height,width]; null: whole images"
     )
-    foreground_share: float = key("share of crops centred on foreground", at_least=0)
+    foreground_share: float = key("share of crops centred on foreground", at_least=0, at_most=1)
     touching_share: float = key(
         "share of crops in which a copy of an object is pasted to touch another",
         at_least=0,
+        at_most=1,
         before=0.0,
     )
     balance: bool = key("take the crops centred on foreground from images that have any")
@@ -92,16 +97,20 @@ class Loss:
 
 # --- optimizer, scheduler -----------------------------------------------------------------------------
 @dataclass
-class AdamW:
-    """AdamW; weight decay spares norms and biases."""
+class Optimizer:
+    """Keys of every optimizer."""
 
     kind: str = key("chosen by optimizer=…")
-    lr: float = key("learning rate at its highest", at_least=0)
-    weight_decay: float = key("decoupled weight decay", at_least=0)
-    betas: list[float] = key("Adam's two decay rates")
-    encoder_lr_factor: float = key(
-        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
-    )
+    lr: float = key("learning rate at its highest", above=0)
+    weight_decay: float = key("decoupled weight decay with adamw, else L2", at_least=0)
+    encoder_lr_factor: float = key("learning rate of the encoder over that of the rest", above=0, before=1.0)
+
+
+@dataclass
+class AdamW(Optimizer):
+    """AdamW; weight decay spares norms and biases."""
+
+    betas: list[float] = key("Adam's two decay rates", at_least=0, below=1)
 
 
 @dataclass
@@ -110,17 +119,11 @@ class Adam(AdamW):
 
 
 @dataclass
-class SGD:
+class SGD(Optimizer):
     """SGD with momentum."""
 
-    kind: str = key("chosen by optimizer=…")
-    lr: float = key("learning rate at its highest", at_least=0)
-    weight_decay: float = key("L2 weight decay", at_least=0)
-    momentum: float = key("momentum", at_least=0)
+    momentum: float = key("momentum", at_least=0, below=1)
     nesterov: bool = key("Nesterov momentum")
-    encoder_lr_factor: float = key(
-        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
-    )
 
 
 @dataclass
@@ -149,7 +152,7 @@ class CosineScheduler(Scheduler):
 class PlateauScheduler(Scheduler):
     """Lowered when the validation score stops rising."""
 
-    factor: float = key("what the rate is multiplied with", at_least=0)
+    factor: float = key("what the rate is multiplied with", above=0, below=1)
     patience: int = key("validations without a better score", at_least=0)
 
 
@@ -172,7 +175,7 @@ class Trainer:
     precision: str = key("auto: bf16 where the chip multiplies it", choices=("auto", "32", "bf16", "16"))
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
-    ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
+    ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0, below=1)
     early_stopping: int | None = key(
         "stop after so many validations without a better score; null: never", at_least=1
     )
@@ -219,7 +222,7 @@ class TrainConfig:
     trainer: Any = key("length, batches, device")
     checkpoint: Any = key("when it is saved")
     tile: Any = key("tiles for large validation images")
-    seed: int = key("of weights, crops and augmentation")
+    seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
     resume: str | None = key("a run folder to go on with")
 
 

@@ -116,12 +116,11 @@ def make_split(
         Names the key or file: unknown names (with the nearest known), a group on both sides of test,
         fractions or folds out of range, nothing left to train on.
     """
-    if not 0 <= val_fraction < 1:
-        raise UserError(f"split.val_fraction={val_fraction}: must be at least 0 and below 1")
-    if not 0 <= test_fraction < 1:
-        raise UserError(f"split.test_fraction={test_fraction}: must be at least 0 and below 1")
+    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name}={fraction} must be in [0, 1)")
     if by not in ("group", "block"):
-        raise UserError(f"split.by={by}: choose group or block")
+        raise ValueError(f"by={by}: choose group or block")
     doubled = [key for key, count in Counter(record.key for record in records).items() if count > 1]
     if doubled:
         raise ValueError(f"keys must be unique; {doubled[0]!r} occurs more than once")

@@ -110,15 +110,13 @@ class ChallengeSource(FilesSource):
         name: str = "challenge",
     ) -> None:
         if labels not in ("gold", "silver", "both"):
-            raise UserError(f"dataset.labels={labels}: choose gold, silver or both")
+            raise ValueError(f"labels={labels}: choose gold, silver or both")
         if len(classes) != 2:
             raise UserError(
                 f"dataset.classes: {len(classes)} names; the challenge's layout has two: background, object"
             )
         if margin < 0 or marker_radius < 1 or ring < 0:
-            raise UserError(
-                "dataset.margin and dataset.ring must be at least 0, dataset.marker_radius at least 1"
-            )
+            raise ValueError("margin and ring must be at least 0, marker_radius at least 1")
         super().__init__(
             root,
             f"fetch it with `unet-data fetch {name}`, or set dataset.root to the folder of 01, 01_GT, …",

@@ -48,10 +48,10 @@ class DemoSource:
     ):
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 32:
-            raise UserError(f"dataset.size={size}: demo images are at least 32 pixels high and wide")
+            raise ValueError(f"size={size}: demo images are at least 32 pixels high and wide")
         if images < 1 or test_images < 0 or seed < 0:
-            raise UserError(
-                f"dataset.images={images}, dataset.test_images={test_images}, dataset.seed={seed}: "
+            raise ValueError(
+                f"images={images}, test_images={test_images}, seed={seed}: "
                 "at least one image is needed, and nothing negative"
             )
         if len(classes) != 2:
