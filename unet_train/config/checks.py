@@ -40,7 +40,8 @@ def check_dataset(dataset: DatasetKeys) -> None:
     layout = LAYOUTS[dataset.layout]
     if layout.folder == "none" and dataset.root:
         raise UserError(
-            f"dataset.root={dataset.root}: the layout {dataset.layout} has no folder; say dataset=folder for your own images"
+            f"dataset.root={dataset.root}: the layout {dataset.layout} has no folder; "
+            "say dataset=folder for your own images"
         )
     check_class_count(getattr(dataset, "classes", None) or ())
     root = dataset_root(dataset)
