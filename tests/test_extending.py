@@ -114,7 +114,8 @@ halves = lab.halves:HalvesTarget
     "yaml/encoder/narrow.yaml": "# Two levels.\nkind: narrow\nwidth: 4\n",
     "yaml/loss/tversky.yaml": "# Tversky.\n"
     "terms:\n  - {name: tversky, alpha: 0.3}\nclass_weights: null\nborder_weights: null\n",
-    "yaml/dataset/pages.yaml": "# Drawn pages.\ndefaults: [_base, _self_]\nname: pages\nlayout: pages\nroot: null\npages: 4\n",
+    "yaml/dataset/pages.yaml": "# Drawn pages.\n"
+    "defaults: [_base, _self_]\nname: pages\nlayout: pages\nroot: null\npages: 4\n",
     "yaml/augmentation/mirror.yaml": "# Mirrored.\ncrop_size: 32\nforeground_share: 0.5\nbalance: false\n"
     "transforms:\n  - {name: HorizontalFlip, p: 0.5}\n",
 }

@@ -134,7 +134,7 @@ def test_channels_last_reaches_the_last_feature(encoder):
 @pytest.mark.parametrize(
     ("kind", "params", "words"),
     [
-        ("resnet", {"depth": 51}, "encoder\\.depth=51 .*18, 34"),
+        ("resnet", {"depth": 51}, "encoder\\.depth=51.*18, 34"),
         ("resnet", {"variant": "b0"}, "encoder\\.variant .*encoder=resnet.*depth"),
         ("efficientnet", {"variant": "v2s"}, r"v2_s\?"),
         ("timm", {"name": "tf_efficientnet_lite"}, "tf_efficientnet_lite .*tf_efficientnet_lite0"),

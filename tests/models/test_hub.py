@@ -80,7 +80,7 @@ def test_our_checkpoints(hub, tmp_path, averaged):
 def test_no_checkpoint_of_ours(hub, tmp_path):
     path = tmp_path / "x.pt"
     torch.save({"a": torch.zeros(2)}, path)
-    with pytest.raises(UserError, match=r"x\.pt .*unet-train"):
+    with pytest.raises(UserError, match=r"x\.pt.*unet-train"):
         hub("checkpoint", path)
     spec = ModelSpec({"kind": "unet", "init_features": 4, "depth": 2}, 1, ["background", "cell"])
     Checkpoint(spec, DESCRIPTION, {"a": torch.zeros(2)}).write(path)
