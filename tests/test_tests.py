@@ -81,7 +81,7 @@ def test_the_package_is_reached_by_its_public_names_alone(path):
         "assert regions._cache == {}",
         "demo.DemoSource._draw(record)",
         "monkeypatch.setattr(demo.DemoSource, '_draw', None)",
-        "getattr(demo.DemoSource, '_draw')(record)",
+        f"getattr(training, '{min(OURS)}')()",
     ],
 )
 def test_a_wrong_use_is_found(code):

@@ -52,11 +52,11 @@ def test_the_split_is_checked_too(run_command, write_images, capsys):
     [("folder", "foreground"), ("challenge", "cell"), ("kaggle_3m", "lesion")],
 )
 def test_the_demo_on_disk_is_sound(run_command, capsys, monkeypatch, layout, named):
-    from unet_train.data import demo
+    from unet_train.data import write_demo as module
 
-    write = demo.write_demo
+    write = module.write_demo
     monkeypatch.setattr(
-        demo, "write_demo", lambda *args, **keys: write(*args, **keys, images=7, size=(128, 128))
+        module, "write_demo", lambda *args, **keys: write(*args, **keys, images=7, size=(128, 128))
     )
     folder = "demo, drawn (1)"
     assert run_command("data", "demo", f"output={folder}", f"layout={layout}", "seed=3") == 0

@@ -225,7 +225,7 @@ def test_the_api_does_it_too(tmp_path, monkeypatch, kind, scale):
         "epoch": 0,
     }
     checkpoints.save(tmp_path / "best.pt", content)
-    loaded = unet_train.load(tmp_path / "best.pt", accelerator="cpu", precision="32", tile=64, overlap=32)
+    loaded = unet_train.load(tmp_path / "best.pt", accelerator="cpu", precision="32", tile=Tiling(64, 32))
     assert loaded.data.preprocessing == model.data.preprocessing, "kept in the checkpoint"
     np.testing.assert_allclose(loaded.predict(raw).probabilities, expected, atol=BLENDED)
 
