@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "unet_train"
 
 # What each folder (or file beside them) may import from the package, itself aside.
-LEAVES = {"errors", "atomic", "overrides", "__init__"}
+LEAVES = {"errors", "atomic", "overrides", "nearest", "keys", "registry", "own_objects", "__init__"}
 BELOW_TRAINING = LEAVES | {
     "preprocessing",
     "demo",
@@ -35,6 +35,10 @@ ARROWS = {
     "log": set(),
     "atomic": set(),
     "overrides": set(),
+    "nearest": set(),
+    "keys": {"nearest"},
+    "registry": {"errors"},
+    "own_objects": {"errors", "nearest"},
     "preprocessing": LEAVES,
     "demo": LEAVES,
     "data": LEAVES | {"preprocessing", "demo"},
@@ -44,7 +48,7 @@ ARROWS = {
     "inference": LEAVES | {"preprocessing", "data", "models"},
     "checkpoint": LEAVES | {"data", "models", "inference"},
     "training": BELOW_TRAINING,
-    "config": LEAVES,
+    "config": LEAVES | {"data", "models"},
     "runs": BELOW_RUNS,
     "api": BELOW_RUNS | {"runs"},
     "commands": BELOW_RUNS | {"runs", "api"},
@@ -68,6 +72,11 @@ LIGHT = (
     "__init__.py",
     "errors.py",
     "log.py",
+    "nearest.py",
+    "keys.py",
+    "registry.py",
+    "own_objects.py",
+    "models/encoders/__init__.py",
     "config/",
     "commands/",
     "data/records.py",
@@ -75,6 +84,7 @@ LIGHT = (
     "data/io/",
     "data/fetch.py",
     "data/layouts/",
+    "data/targets/",
 )
 HEAVY = ["torch", "torchvision", "albumentations", "skimage", "matplotlib", "timm"]
 

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.models.encoders import ENCODERS, build_encoder
-from unet_train.models.encoders.efficientnet import VARIANTS
-from unet_train.models.encoders.resnet import DEPTHS
+from unet_train.keys import schema_fields
+from unet_train.models.encoders import ENCODERS, EfficientNetKeys, ResNetKeys, build_encoder
 from unet_train.models.spec import ModelSpec, build_model
 
 # Run on the CPU: the smallest of each family, and one timm net whose finest feature has stride 4.
@@ -21,11 +20,18 @@ SMALL = [
     {"kind": "timm", "name": "mobilenetv3_small_050"},
     {"kind": "timm", "name": "edgenext_xx_small"},
 ]
+
+
 # Built without memory: every variant that the documentation names.
+def choices(schema, name):
+    """The values a key may have."""
+    return schema_fields(schema)[name][1].metadata["choices"]
+
+
 ALL = [
     *({"kind": "unet", "init_features": 64, "depth": depth} for depth in range(1, 7)),
-    *({"kind": "resnet", "depth": depth} for depth in DEPTHS),
-    *({"kind": "efficientnet", "variant": variant} for variant in VARIANTS),
+    *({"kind": "resnet", "depth": depth} for depth in choices(ResNetKeys, "depth")),
+    *({"kind": "efficientnet", "variant": variant} for variant in choices(EfficientNetKeys, "variant")),
     {"kind": "timm", "name": "tf_efficientnet_lite0"},
     {"kind": "timm", "name": "convnext_tiny"},
     {"kind": "timm", "name": "vgg11_bn"},
@@ -128,7 +134,7 @@ def test_channels_last_reaches_the_last_feature(encoder):
 @pytest.mark.parametrize(
     ("kind", "params", "words"),
     [
-        ("resnet", {"depth": 51}, "encoder\\.depth=51 .*18, 34"),
+        ("resnet", {"depth": 51}, "encoder\\.depth=51.*18, 34"),
         ("resnet", {"variant": "b0"}, "encoder\\.variant .*encoder=resnet.*depth"),
         ("efficientnet", {"variant": "v2s"}, r"v2_s\?"),
         ("timm", {"name": "tf_efficientnet_lite"}, "tf_efficientnet_lite .*tf_efficientnet_lite0"),

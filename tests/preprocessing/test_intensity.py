@@ -5,7 +5,6 @@ import pytest
 
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record
-from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import SMALLEST_STD, image_statistics, rescale, volume_statistics
 
 
@@ -91,5 +90,5 @@ def test_normaliser_reads_a_group_once_and_keeps_groups_apart():
     assert Normaliser(source, "image").statistics(records[1]) == image_statistics(
         source.read_image(records[1])
     )
-    with pytest.raises(UserError, match=r"dataset.normalisation=z.*fixed, image, volume"):
+    with pytest.raises(ValueError, match=r"\bz\b.*fixed, image, volume"):
         Normaliser(source, "z")

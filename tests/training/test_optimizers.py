@@ -66,18 +66,15 @@ def test_frozen_parameters_stay_out():
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("adagrad", {}, "optimizer\\.kind=adagrad .*adamw, sgd, adam"),
-        ("adamw", {"lr": 0.0}, "optimizer.lr=0.0"),
-        ("adamw", {"lr": float("nan")}, "optimizer.lr=nan"),
-        ("adamw", {"weight_decay": -1}, "optimizer.weight_decay"),
-        ("adamw", {"betas": [0.9]}, "optimizer.betas"),
-        ("adam", {"betas": [0.9, 1.0]}, "optimizer.betas"),
-        ("sgd", {"momentum": 1.0}, "optimizer.momentum"),
-        ("sgd", {"momentum": 0.0, "nesterov": True}, "optimizer.nesterov"),
+        ("adagrad", {}, "adagrad .*adamw, sgd, adam"),
+        ("adamw", {"lr": -1.0}, "learning rate"),
+        ("adam", {"betas": [0.9, 1.0]}, "beta parameter"),
+        ("sgd", {"momentum": 0.0, "nesterov": True}, "Nesterov momentum requires a momentum"),
     ],
 )
-def test_bad_values_name_their_key(kind, values, message):
-    with pytest.raises(UserError, match=message):
+def test_bad_values_are_refused(kind, values, message):
+    """The config's own range is checked by its schema; this is for programmers, and mostly torch's own."""
+    with pytest.raises(ValueError, match=message):
         build_optimizer(net(), kind, **{"lr": 0.1, **values})
 
 
@@ -97,5 +94,3 @@ def test_the_encoder_has_a_rate_of_its_own():
         "head.bias": (0.1, 0.0),
     }
     assert len(build_optimizer(model, "sgd", lr=0.1, encoder_lr_factor=1.0).param_groups) == 2
-    with pytest.raises(UserError, match=r"optimizer\.encoder_lr_factor=0"):
-        build_optimizer(model, "sgd", lr=0.1, encoder_lr_factor=0)

@@ -77,18 +77,22 @@ def test_plateau_resumes(scores, cut):
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: lr_factor("linear", 0, 10), "scheduler\\.kind=linear .*poly, cosine"),
-        (lambda: lr_factor("poly", 0, 10, warmup_updates=10), "warmup_steps=10 .* the run's 10 updates"),
-        (lambda: Schedule("linear", 10), "scheduler.kind=linear"),
-        (lambda: Schedule("cosine", 10, warmup_updates=11), "scheduler.warmup_steps=11"),
-        (lambda: Plateau(factor=1.0), "scheduler.factor"),
-        (lambda: Plateau(patience=-1), "scheduler.patience"),
+        (lambda: lr_factor("linear", 0, 10), ValueError, "linear .*poly, cosine"),
+        (
+            lambda: lr_factor("poly", 0, 10, warmup_updates=10),
+            UserError,
+            "warmup_steps=10 .* the run's 10 updates",
+        ),
+        (lambda: Schedule("linear", 10), ValueError, "linear"),
+        (lambda: Schedule("cosine", 10, warmup_updates=11), UserError, "scheduler.warmup_steps=11"),
+        (lambda: Plateau(factor=1.0), ValueError, "factor=1.0"),
+        (lambda: Plateau(patience=-1), ValueError, "patience=-1"),
     ],
 )
-def test_bad_values_name_their_key(call, message):
-    with pytest.raises(UserError, match=message):
+def test_bad_values_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
         call()
 
 

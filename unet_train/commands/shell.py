@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -63,10 +64,7 @@ def main(command: str, body: Callable[[Arguments], int | None], argv: Sequence[s
 def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[str]) -> int:
     """`main` without leaving: the exit code."""
     if any(item in ("-h", "--help") for item in argv):
-        from unet_train.config.help import help_page
-
-        print(help_page(command), end="")
-        return 0
+        return show_help(command, [item for item in argv if item not in ("-h", "--help")])
     if "--version" in argv:
         print(f"unet-train {__version__}")
         return 0
@@ -85,6 +83,21 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
         # The reader went away (`unet-eval … | head`): nothing more to say, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def show_help(command: str, argv: Sequence[str]) -> int:
+    """Print the help page, with the choices of ``--config-dir``; the exit code."""
+    from unet_train.config.help import help_page
+
+    folders: list[Path] = []
+    with contextlib.suppress(UserError):  # whatever else is typed beside --help
+        config_dir = parse(argv).config_dir
+        folders += [Path(config_dir)] if config_dir else []
+    try:
+        print(help_page(command, folders), end="")
+    except UserError as error:
+        return fail(command, str(error))
+    return 0
 
 
 def fail(command: str, message: str) -> int:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unet_train.config.schema import TrainConfig
+from unet_train.config.schema import SGD, AdamW, Optimizer, TrainConfig
+from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
+from unet_train.models.encoders import ClassicKeys, with_imagenet_weights
 
 MOST_CLASSES = 255
 """Ids 0 to 254; 255 is unknown (`data.records.IGNORE`)."""
-
-IMAGENET_ENCODERS = ("resnet", "efficientnet", "timm")
 
 
 def expand(path: str) -> Path:
@@ -23,34 +23,34 @@ def expand(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def dataset_root(dataset: Any) -> Path | None:
+def dataset_root(dataset: DatasetKeys) -> Path | None:
     """Folder of a data set: `dataset.root`, else its name under ``$UNET_TRAIN_DATA`` or ``data``."""
-    if dataset.layout == "demo":
+    folder = LAYOUTS[dataset.layout].folder
+    if folder == "none":
         return None
     if dataset.root:
         return expand(dataset.root)
     root = Path(os.environ.get("UNET_TRAIN_DATA", "data")) / dataset.name
     # A class of the user's own may need no folder; where it does, its signature says so.
-    return None if dataset.layout == "custom" and not root.is_dir() else root
+    return None if folder == "optional" and not root.is_dir() else root
 
 
-def check_dataset(dataset: Any) -> None:
+def check_dataset(dataset: DatasetKeys) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
     check_intensity_range("dataset.intensity_range", dataset.intensity_range)
-    if dataset.layout == "demo" and dataset.root:
+    layout = LAYOUTS[dataset.layout]
+    if layout.folder == "none" and dataset.root:
         raise UserError(
-            f"dataset.root={dataset.root}: the demo has no folder; say dataset=folder for your own images"
+            f"dataset.root={dataset.root}: the layout {dataset.layout} has no folder; "
+            "say dataset=folder for your own images"
         )
-    if getattr(dataset, "classes", None):
-        check_class_count(dataset.classes)
+    check_class_count(getattr(dataset, "classes", None) or ())
     root = dataset_root(dataset)
     if root is None or root.is_dir():
         return
-    get = {
-        "challenge": f"; set dataset.root=FOLDER, or fetch it: unet-data fetch {dataset.name}",
-        "kaggle": f"; set dataset.root=FOLDER; how to get it: unet-data fetch {dataset.name}",
-    }.get(dataset.layout, "; set dataset.root to the folder that holds images/ and masks/")
-    raise UserError(f"dataset.root={root}: no such folder{get}")
+    raise UserError(
+        f"dataset.root={root}: no such folder; {layout.how_to_get.replace('{name}', dataset.name)}"
+    )
 
 
 def check_class_count(classes: Sequence[str]) -> None:
@@ -105,16 +105,15 @@ def check_output(output: str | None) -> None:
 
 def check_train(config: TrainConfig) -> None:
     """Refuse what a training run cannot work with, before any time is spent."""
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"seed={config.seed}: a whole number from 0 to {2**32 - 1}")
     encoder, weights = config.encoder, config.weights
     kind = encoder.get("_target_") if isinstance(encoder, dict) else encoder.kind
-    if weights.kind == "imagenet" and kind not in IMAGENET_ENCODERS:
+    if weights.kind == "imagenet" and kind not in with_imagenet_weights():
+        others = " or ".join(f"encoder={name}" for name in with_imagenet_weights())
         raise UserError(
-            f"weights=imagenet: there are none for encoder={kind}; choose encoder=resnet or encoder=efficientnet, "
-            "or weights=random"
+            f"weights=imagenet: there are none for encoder={kind}; choose {others}, or weights=random"
         )
-    if weights.kind == "brain_mri" and (kind != "unet" or encoder.init_features != 32 or encoder.depth != 4):
+    published = isinstance(encoder, ClassicKeys) and (encoder.init_features, encoder.depth) == (32, 4)
+    if weights.kind == "brain_mri" and not published:
         raise UserError(
             "weights=brain_mri fits encoder=unet with encoder.init_features=32 and encoder.depth=4 only"
         )
@@ -126,10 +125,6 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(f"weights.path={weights.path}: no such file")
     if weights.kind == "random" and weights.path:
         raise UserError("weights.path is set, but weights=random takes no file; say weights=file")
-    if kind == "resnet" and encoder.depth not in (18, 34, 50, 101, 152):
-        raise UserError(f"encoder.depth={encoder.depth}: ResNet has 18, 34, 50, 101, 152")
-    if kind == "unet" and encoder.depth > 8:
-        raise UserError(f"encoder.depth={encoder.depth} is too deep: at most 8")
     check_dataset(config.dataset)
     split = config.split
     if split.folds is not None and split.fold is None:
@@ -140,9 +135,6 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}"
         )
-    for name in ("val_fraction", "test_fraction"):
-        if getattr(split, name) >= 1:
-            raise UserError(f"split.{name}={getattr(split, name)}: a share below 1")
     if (
         split.file
         and ("/" in split.file or split.file.endswith(".json"))
@@ -155,8 +147,6 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
         )
-    if config.trainer.ema_decay is not None and config.trainer.ema_decay >= 1:
-        raise UserError(f"trainer.ema_decay={config.trainer.ema_decay}: below 1, or null for no averaging")
     if getattr(config.dataset, "background", None) == "none":
         refuse_without_background(config.dataset, config.model.head, "dataset.background=none")
     if not isinstance(config.loss, dict):
@@ -165,10 +155,15 @@ def check_train(config: TrainConfig) -> None:
     every = config.trainer.val_every
     if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
         raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
-    for name in ("foreground_share", "touching_share"):
-        share = getattr(config.augmentation, name)
-        if share > 1:
-            raise UserError(f"augmentation.{name}={share}: a share of 0 to 1")
+    check_optimizer(config.optimizer)
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse values that torch's optimizer of that kind does not take together."""
+    if isinstance(optimizer, AdamW) and len(optimizer.betas) != 2:
+        raise UserError(f"optimizer.betas={optimizer.betas}: two numbers")
+    if isinstance(optimizer, SGD) and optimizer.nesterov and optimizer.momentum == 0:
+        raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0")
 
 
 def refuse_without_background(dataset: Any, head: str, why: str, remedy: str = "") -> None:

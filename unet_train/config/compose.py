@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,12 @@ from unet_train.config.schema import (
     COMMANDS,
     CUSTOM,
     PATH_KEYS,
-    REQUIRED,
     SECTIONS,
-    check_values,
     mapping_keys,
-    schema_fields,
 )
 from unet_train.errors import UserError
+from unet_train.keys import REQUIRED, check_values, schema_fields
+from unet_train.nearest import nearest
 
 OPTIONAL = ("dataset", "encoder", "split", "weights")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
@@ -51,12 +49,26 @@ def config_folder() -> Path:
 
 
 def group_options(folders: Sequence[Path] = ()) -> dict[str, list[str]]:
-    """Config groups and the names of their choices, shipped ones and those in the user's `folders`."""
+    """Config groups and the names of their choices, shipped ones and those in the user's `folders`.
+
+    A file whose name begins with ``_`` is no choice but what others of its group share.
+    """
     options: dict[str, set[str]] = {}
     for folder in (config_folder(), *folders):
-        for file in sorted(folder.glob("*/*.yaml")):
+        for file in folder.glob("*/[!_]*.yaml"):
             options.setdefault(file.parent.name, set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+def read_choice(file: Path) -> dict[str, Any]:
+    """The keys of a choice's YAML with those of the files of its group that it begins with."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    shared: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            base = file.with_name(f"{entry}.yaml")
+            shared |= read_choice(base if base.is_file() else config_folder() / file.parent.name / base.name)
+    return shared | content
 
 
 # --- paths as typed -----------------------------------------------------------------------------------
@@ -146,13 +158,8 @@ def take_own_sections(overrides: Sequence[str]) -> tuple[list[str], dict[str, di
 def near(name: str, candidates: Iterable[str]) -> str:
     """`` (did you mean …?)`` with the nearest of `candidates`, or nothing."""
     names = [n for n in candidates if n != name and n.rsplit(".", 1)[-1] not in ("kind", "layout")]
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.55)
-    if not found and "." in name:
-        last = name.rsplit(".", 1)[1]
-        found = [n for n in names if n.rsplit(".", 1)[-1] == last][:1]
-    if not found:
-        found = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]][:1]
-    return f" (did you mean {found[0]}?)" if found else ""
+    elsewhere = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return nearest(name, names, cutoff=0.55) or "".join(f" (did you mean {n}?)" for n in elsewhere[:1])
 
 
 def flat_keys(config: Any, prefix: str = "") -> list[str]:
@@ -366,6 +373,8 @@ def _refuse_common_slips(command: str, overrides: Sequence[str], options: dict[s
             raise UserError(f"{name}: no such option; keys are set as key=value (see --help)")
         if not equals and not name.startswith("~"):
             raise UserError(f"{override}: keys are set as key=value, for example dataset=folder (see --help)")
+        if name in options and value.startswith("_"):
+            raise UserError(f"{override}: no such choice; {name} is one of {', '.join(options[name])}")
         group, dot, last = name.lstrip("+").partition(".")
         if dot and last in ("kind", "layout") and group in options:
             raise UserError(f"{override}: choose with {group}={value} (one of {', '.join(options[group])})")
@@ -576,10 +585,3 @@ def _parses(override: str) -> bool:
     except HydraException:
         return False
     return True
-
-
-def as_override_tree(section: Any) -> dict[str, Any]:
-    """A section's dataclass (or custom mapping) as a plain dict."""
-    if isinstance(section, dict):
-        return section
-    return {f.name: getattr(section, f.name) for f in fields(section)}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unet_train.config.compose import config_folder, group_options
-from unet_train.config.schema import COMMANDS, SECTIONS, schema_fields
+from unet_train.config.compose import config_folder, group_options, read_choice
+from unet_train.config.schema import COMMANDS, SECTIONS
+from unet_train.keys import schema_fields
 
 INTRO = {
     "train": """Train a U-Net. Without arguments: on drawn demo images.
@@ -54,11 +56,11 @@ EXITS = (
 )
 
 
-def help_page(command: str) -> str:
-    """The text of ``unet-<command> --help``."""
+def help_page(command: str, folders: Sequence[Path] = ()) -> str:
+    """The text of ``unet-<command> --help``, with the choices in the user's own `folders` of YAML."""
     root = yaml.safe_load((config_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
     chosen = {k: v for entry in root["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
-    groups = {g: o for g, o in group_options().items() if g in chosen}
+    groups = {g: o for g, o in group_options(folders).items() if g in chosen}
     lines = [INTRO[command], "", "Groups: choose with group=choice", ""]
     for group, options in groups.items():
         options = ONLY.get((command, group), options)
@@ -67,14 +69,14 @@ def help_page(command: str) -> str:
     lines += ["", "Keys: set with key=value; the value here is the default", ""]
     for name, (_, field) in schema_fields(COMMANDS[command]).items():
         if name in SECTIONS:
-            lines += _section(name, chosen.get(name), root)
+            lines += _section(name, chosen.get(name), root, folders)
         else:
             lines += _entry(f"{name}={_shown(root.get(name))}", _meaning(field))
     lines += ["", "-m, --multirun sweeps; --config-dir DIR adds a folder of your own YAML; --version."]
     return "\n".join(lines) + "\n\n" + EXITS
 
 
-def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str]:
+def _section(section: str, choice: str | None, root: dict[str, Any], folders: Sequence[Path]) -> list[str]:
     """Keys of one section, of its default choice first, then what other choices add."""
     tag, kinds = SECTIONS[section]
     lines: list[str] = [""]
@@ -83,8 +85,9 @@ def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str
     if section in root:
         values = [(None, root[section] or {})]
     else:
-        files = sorted((config_folder() / section).glob("*.yaml"), key=lambda f: (f.stem != choice, f.stem))
-        values = [(f.stem, yaml.safe_load(f.read_text(encoding="utf-8")) or {}) for f in files]
+        files = [f for folder in (config_folder(), *folders) for f in (folder / section).glob("[!_]*.yaml")]
+        files.sort(key=lambda f: (f.stem != choice, f.stem))
+        values = [(f.stem, read_choice(f)) for f in files]
     for stem, content in values:
         schema = kinds.get(content.get(tag, "") if tag else "")
         if schema is None or not is_dataclass(schema):
@@ -100,7 +103,7 @@ def _section(section: str, choice: str | None, root: dict[str, Any]) -> list[str
 
 def _meaning(field: Any) -> str:
     choices = field.metadata.get("choices")
-    return field.metadata["meaning"] + (f" [{'|'.join(choices)}]" if choices else "")
+    return field.metadata["meaning"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
 
 
 def _shown(value: Any) -> str:
@@ -116,8 +119,3 @@ def _entry(name: str, text: str, width: int = 36) -> list[str]:
     first = f"  {name:<{width - 2}}" if len(name) < width - 3 else f"  {name}"
     lines = [first + wrapped[0]] if len(name) < width - 3 else [first, " " * width + wrapped[0]]
     return [*lines, *(" " * width + line for line in wrapped[1:])]
-
-
-def config_files() -> list[Path]:
-    """All shipped YAML files."""
-    return sorted(config_folder().rglob("*.yaml"))

@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-REQUIRED = object()
-
-
-def key(
-    meaning: str, *, choices: tuple[str, ...] = (), at_least: float | None = None, before: Any = REQUIRED
-) -> Any:
-    """A field without a default: its one-line meaning and what it may be; the YAML gives the value.
-
-    `before` is for a key that came later: what a config stands for that was written before there was one, so
-    that run folders and checkpoints stay usable.
-    """
-    return field(metadata={"meaning": meaning, "choices": choices, "at_least": at_least, "before": before})
-
-
-# --- encoder ------------------------------------------------------------------------------------------
-@dataclass
-class ClassicEncoder:
-    """The U-Net's own contracting path."""
-
-    kind: str = key("chosen by encoder=…")
-    init_features: int = key("channels of the first level; doubled at each level below", at_least=1)
-    depth: int = key("how many times the image is halved", at_least=1)
-
-
-@dataclass
-class ResNetEncoder:
-    """torchvision's ResNet."""
-
-    kind: str = key("chosen by encoder=…")
-    depth: int = key("18, 34, 50, 101 or 152")
-
-
-@dataclass
-class EfficientNetEncoder:
-    """torchvision's EfficientNet."""
-
-    kind: str = key("chosen by encoder=…")
-    variant: str = key(
-        "size of the EfficientNet",
-        choices=("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l"),
-    )
-
-
-@dataclass
-class TimmEncoder:
-    """Any timm model that gives features (needs the extra: pip install 'unet-train[timm]')."""
-
-    kind: str = key("chosen by encoder=…")
-    name: str = key("a name from timm.list_models()")
+from unet_train.data.layouts import LAYOUTS
+from unet_train.keys import key, schema_fields
+from unet_train.models.encoders import ENCODERS
+from unet_train.registry import Schemas
 
 
 # --- weights ------------------------------------------------------------------------------------------
@@ -82,98 +38,6 @@ class Model:
     )
 
 
-# --- data set -----------------------------------------------------------------------------------------
-@dataclass
-class Dataset:
-    """Keys of every data set."""
-
-    name: str = key("name in run folders and reports; to choose a data set say dataset=NAME")
-    layout: str = key("how the files lie", choices=("demo", "folder", "challenge", "kaggle", "custom"))
-    root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
-    target: str = key(
-        "what the net learns", choices=("classes", "foreground", "foreground_border", "foreground_core")
-    )
-    target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
-    scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01)
-    normalisation: str = key(
-        "what the z-score runs over; auto: by the weights, else image; brain: the volume, cut to the brain",
-        choices=("auto", "fixed", "image", "volume", "brain"),
-    )
-    mean: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
-    std: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
-    intensity_range: list[float] | None = key(
-        "pixel values mapped to 0 and 1; null: the range of the file's type"
-    )
-    test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")
-
-
-@dataclass
-class DemoDataset(Dataset):
-    """Drawn cell-like images; needs no file."""
-
-    images: int = key("training images drawn", at_least=2)
-    test_images: int = key("test images drawn", at_least=1)
-    size: int = key("height and width in pixels", at_least=32)
-    data_seed: int = key("another seed draws other images")
-
-
-@dataclass
-class FolderDataset(Dataset):
-    """images/ and masks/, or train/, val/ and test/ with both inside."""
-
-    images: str = key("name of the folder of images")
-    masks: str = key("name of the folder of masks")
-    suffix: str = key("what a mask's name has after the image's, as in img1_mask.png")
-    classes: list[str] | None = key("class names by id; null: by the values found")
-    background: str | None = key(
-        "class that does not count in the means: a name or mask value, or none; null: class 0 of two classes, "
-        "or where it is unnamed or named background, else none",
-        before="first",  # data.layouts.background.FIRST_CLASS
-    )
-    values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
-    ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")
-    instances: bool = key("the masks hold one number per object instead of classes", before=False)
-    channels: int | None = key("channels of the images; null: found out")
-    group_regex: str | None = key("its first group in an image's name is what a split keeps together")
-    group_csv: str | None = key("CSV with columns file, group")
-
-
-@dataclass
-class ChallengeDataset(Dataset):
-    """The Cell Tracking Challenge's layout: 01/, 01_GT/, 01_ST/, 02/, …"""
-
-    classes: list[str] = key("class names by id, background first")
-    labels: str = key("labels to train on; both: gold where there is one", choices=("gold", "silver", "both"))
-    leave_out: list[str] = key("frames whose gold labels are not to be used")
-    margin: int = key("width of the border in which objects are not annotated, pixels", at_least=0)
-    ignore_boxes: dict[str, Any] = key(
-        "frame: [[first row, last row, first column, last column], …] to ignore"
-    )
-    marker_radius: int = key(
-        "radius of the ignored disc around a cell without an outline, pixels", at_least=1
-    )
-    ring: int = key(
-        "training: pixels around an outlined cell that count as background even in the margin",
-        at_least=0,
-        before=0,
-    )
-
-
-@dataclass
-class KaggleDataset(Dataset):
-    """kaggle_3m: one folder per patient with slices and masks."""
-
-    classes: list[str] = key("class names by id, background first")
-
-
-@dataclass
-class CustomDataset(Dataset):
-    """A data set class of one's own, with the methods of unet_train.data.records.Source."""
-
-    _target_: str = key("dotted name of the class")
-    arguments: dict[str, Any] = key("what the class is called with; root is passed where it takes it")
-
-
 # --- split --------------------------------------------------------------------------------------------
 @dataclass
 class Split:
@@ -182,8 +46,12 @@ class Split:
     file: str | None = key("a split.json, or the name of a shipped split")
     folds: int | None = key("cross-validation: number of folds over the groups")
     fold: int | None = key("cross-validation: which fold is the test part, from 0")
-    val_fraction: float = key("share of the training groups (or frames) held out for validation", at_least=0)
-    test_fraction: float = key("share held out as test where the data set names no test part", at_least=0)
+    val_fraction: float = key(
+        "share of the training groups (or frames) held out for validation", at_least=0, below=1
+    )
+    test_fraction: float = key(
+        "share held out as test where the data set names no test part", at_least=0, below=1
+    )
     by: str = key(
         "what is held out together: groups, or blocks of serial sections", choices=("group", "block")
     )
@@ -198,10 +66,13 @@ class Augmentation:
     crop_size: Any = key(
         "height and width of training crops, working pixels: one number, or [height,width]; null: whole images"
     )
-    foreground_share: float = key("share of crops centred on a class that is not the background", at_least=0)
+    foreground_share: float = key(
+        "share of crops centred on a class that is not the background", at_least=0, at_most=1
+    )
     touching_share: float = key(
         "share of crops in which a copy of an object is pasted to touch another",
         at_least=0,
+        at_most=1,
         before=0.0,
     )
     balance: bool = key("draw the class of such a crop evenly from the whole training part")
@@ -229,16 +100,20 @@ class Loss:
 
 # --- optimizer, scheduler -----------------------------------------------------------------------------
 @dataclass
-class AdamW:
-    """AdamW; weight decay spares norms and biases."""
+class Optimizer:
+    """Keys of every optimizer."""
 
     kind: str = key("chosen by optimizer=…")
-    lr: float = key("learning rate at its highest", at_least=0)
-    weight_decay: float = key("decoupled weight decay", at_least=0)
-    betas: list[float] = key("Adam's two decay rates")
-    encoder_lr_factor: float = key(
-        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
-    )
+    lr: float = key("learning rate at its highest", above=0)
+    weight_decay: float = key("decoupled weight decay with adamw, else L2", at_least=0)
+    encoder_lr_factor: float = key("learning rate of the encoder over that of the rest", above=0, before=1.0)
+
+
+@dataclass
+class AdamW(Optimizer):
+    """AdamW; weight decay spares norms and biases."""
+
+    betas: list[float] = key("Adam's two decay rates", at_least=0, below=1)
 
 
 @dataclass
@@ -247,17 +122,11 @@ class Adam(AdamW):
 
 
 @dataclass
-class SGD:
+class SGD(Optimizer):
     """SGD with momentum."""
 
-    kind: str = key("chosen by optimizer=…")
-    lr: float = key("learning rate at its highest", at_least=0)
-    weight_decay: float = key("L2 weight decay", at_least=0)
-    momentum: float = key("momentum", at_least=0)
+    momentum: float = key("momentum", at_least=0, below=1)
     nesterov: bool = key("Nesterov momentum")
-    encoder_lr_factor: float = key(
-        "learning rate of the encoder over that of the rest", at_least=0, before=1.0
-    )
 
 
 @dataclass
@@ -286,7 +155,7 @@ class CosineScheduler(Scheduler):
 class PlateauScheduler(Scheduler):
     """Lowered when the validation score stops rising."""
 
-    factor: float = key("what the rate is multiplied with", at_least=0)
+    factor: float = key("what the rate is multiplied with", above=0, below=1)
     patience: int = key("validations without a better score", at_least=0)
 
 
@@ -311,7 +180,7 @@ class Trainer:
     )
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     devices: int = key("processes, one device each; more than 1 starts torchrun", at_least=1)
-    ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0)
+    ema_decay: float | None = key("exponential moving average of the weights; null: off", at_least=0, below=1)
     early_stopping: int | None = key(
         "stop after so many validations without a better score; null: never", at_least=1
     )
@@ -358,7 +227,7 @@ class TrainConfig:
     trainer: Any = key("length, batches, device")
     checkpoint: Any = key("when it is saved")
     tile: Any = key("tiles for large validation images")
-    seed: int = key("of weights, crops and augmentation")
+    seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
     resume: str | None = key("a run folder to go on with")
 
 
@@ -438,27 +307,16 @@ COMMANDS: dict[str, type] = {
     "data": DataConfig,
 }
 
-SECTIONS: dict[str, tuple[str, dict[str, type]]] = {
+SECTIONS: dict[str, tuple[str, Mapping[str, type]]] = {
     "encoder": (
         "kind",
-        {
-            "unet": ClassicEncoder,
-            "resnet": ResNetEncoder,
-            "efficientnet": EfficientNetEncoder,
-            "timm": TimmEncoder,
-        },
+        Schemas(ENCODERS),
     ),
     "weights": ("kind", {name: Weights for name in ("random", "imagenet", "file", "brain_mri")}),
     "model": ("", {"": Model}),
     "dataset": (
         "layout",
-        {
-            "demo": DemoDataset,
-            "folder": FolderDataset,
-            "challenge": ChallengeDataset,
-            "kaggle": KaggleDataset,
-            "custom": CustomDataset,
-        },
+        Schemas(LAYOUTS),
     ),
     "split": ("", {"": Split}),
     "augmentation": ("", {"": Augmentation}),
@@ -500,12 +358,6 @@ CUSTOM = ("encoder", "loss")
 """Sections that may be somebody's own object, named by `_target_`."""
 
 
-def schema_fields(schema: type) -> dict[str, tuple[Any, Field]]:
-    """Name → (resolved type, field) of a schema."""
-    hints = get_type_hints(schema)
-    return {f.name: (hints[f.name], f) for f in fields(schema)}
-
-
 def mapping_keys() -> set[str]:
     """Dotted names of the keys that hold a mapping of the user's own, such as ``dataset.target_params``."""
     return {
@@ -515,28 +367,3 @@ def mapping_keys() -> set[str]:
         for name, (hint, _) in schema_fields(schema).items()
         if "dict[" in str(hint)
     }
-
-
-def check_values(config: Any, prefix: str = "") -> str | None:
-    """First value outside its choices or below its bound, as a message; None when all are well.
-
-    Parameters
-    ----------
-    config
-        An instance of one of the schemas above.
-    prefix
-        Dotted name of the section the instance stands in.
-    """
-    for f in fields(config):
-        value, name = getattr(config, f.name), f"{prefix}.{f.name}" if prefix else f.name
-        if is_dataclass(value):
-            message = check_values(value, name)
-            if message:
-                return message
-            continue
-        choices, at_least = f.metadata["choices"], f.metadata["at_least"]
-        if choices and value is not None and value not in choices:
-            return f"{name}={value}: choose one of {', '.join(choices)}"
-        if at_least is not None and value is not None and value < at_least:
-            return f"{name}={value} is too small: at least {at_least:g}"
-    return None

@@ -5,7 +5,6 @@ Standard library only, so that `unet-data fetch` starts at once and works where 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import http.client
 import logging
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 LOGGER = logging.getLogger(__name__)
 
@@ -174,9 +174,7 @@ def _archive(name: str) -> Archive:
         if name in (key, archive.folder):
             return archive
     names = [*ARCHIVES, "brain_mri"]
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-    raise UserError(f"{name}: no data set to fetch ({hint})")
+    raise UserError(f"{name}: no data set to fetch{nearest(name, names)}; there are {', '.join(names)}")
 
 
 # --- download -----------------------------------------------------------------------------------------

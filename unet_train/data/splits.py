@@ -18,7 +18,6 @@ left out, counted.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -30,6 +29,7 @@ from typing import Any
 from unet_train.data.io.images import natural_key
 from unet_train.data.records import Record
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 PARTS = ("train", "val", "test")
 FRAME_GAP = 2
@@ -116,12 +116,11 @@ def make_split(
         Names the key or file: unknown names (with the nearest known), a group on both sides of test,
         fractions or folds out of range, nothing left to train on.
     """
-    if not 0 <= val_fraction < 1:
-        raise UserError(f"split.val_fraction={val_fraction}: must be at least 0 and below 1")
-    if not 0 <= test_fraction < 1:
-        raise UserError(f"split.test_fraction={test_fraction}: must be at least 0 and below 1")
+    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"{name}={fraction} must be in [0, 1)")
     if by not in ("group", "block"):
-        raise UserError(f"split.by={by}: choose group or block")
+        raise ValueError(f"by={by}: choose group or block")
     doubled = [key for key, count in Counter(record.key for record in records).items() if count > 1]
     if doubled:
         raise ValueError(f"keys must be unique; {doubled[0]!r} occurs more than once")
@@ -475,7 +474,4 @@ def _checked_fold(fold: int | None, folds: int) -> int:
 def _near(name: str, known: Iterable[str]) -> str:
     """`` (did you mean …?)``, or the first known names where none is near."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f" (there are {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+    return nearest(name, names) or f" (there are {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget, Target
+from unet_train.data.targets import Target
 from unet_train.data.targets.classes import ClassesTarget
+from unet_train.data.targets.foreground import ForegroundTarget
+from unet_train.data.targets.foreground_border import ForegroundBorderTarget
 from unet_train.inference.predictor import Predictor
 from unet_train.models.spec import ModelSpec
 from unet_train.models.unet import UNet

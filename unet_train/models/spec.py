@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.models.encoders import build_encoder
+from unet_train.models.encoders import build_encoder, encoder_arguments
 from unet_train.models.unet import UNet
+from unet_train.nearest import nearest
 from unet_train.overrides import as_override
 
 CUSTOM = "custom"
@@ -72,9 +72,7 @@ class ModelSpec:
         known = {item.name for item in fields(cls)}
         for name in values:
             if name not in known:
-                near = get_close_matches(str(name), known, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                raise UserError(f"this model description has an unknown key {name!r}{hint}")
+                raise UserError(f"this model description has an unknown key {name!r}{nearest(name, known)}")
         missing = [name for name in ("encoder", "in_channels", "outputs") if name not in values]
         if missing:
             raise UserError(f"this model description lacks {', '.join(missing)}")
@@ -132,7 +130,7 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
             f"add the override {' '.join(arguments)}"
         )
     else:
-        if kind == "unet":
+        if "norm" in encoder_arguments(kind):
             params.setdefault("norm", spec.norm)
         encoder = build_encoder(kind, spec.in_channels, **params)
     model = UNet(

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import lay_over, typed
-from unet_train.config.schema import CustomDataset, Dataset, EvalConfig, TrainConfig
+from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image
+from unet_train.data.layouts import DatasetKeys
+from unet_train.data.layouts.custom import CustomKeys
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source, has_background
 from unet_train.errors import UserError
@@ -165,7 +167,7 @@ def refuse_other_values(source: Source, data: DataDescription) -> None:
 
 def choose_records(
     config: EvalConfig, overrides: Sequence[str], checkpoint: Checkpoint
-) -> tuple[Source, list[Record], str, Dataset]:
+) -> tuple[Source, list[Record], str, DatasetKeys]:
     """Source, scorable records, part and data set's section: the run's own, or another.
 
     Raises
@@ -179,7 +181,7 @@ def choose_records(
             "the run's data set is a class of your own, which a checkpoint never imports by itself: "
             f"add the override {_own_dataset(run.dataset)}"
         )
-    dataset: Dataset = config.dataset or run.dataset
+    dataset: DatasetKeys = config.dataset or run.dataset
     other = config.dataset is not None and not _same_class(config.dataset, run.dataset)
     check_dataset(dataset)
     source = build_source(dataset)
@@ -208,7 +210,7 @@ def choose_records(
     return source, chosen, part, dataset
 
 
-def _same_class(dataset: Dataset, of_the_run: Dataset) -> bool:
+def _same_class(dataset: DatasetKeys, of_the_run: DatasetKeys) -> bool:
     """Whether the user named the run's own class of data set again."""
     if dataset.layout != "custom" or of_the_run.layout != "custom":
         return False
@@ -216,7 +218,7 @@ def _same_class(dataset: Dataset, of_the_run: Dataset) -> bool:
     return all(getattr(dataset, name) == getattr(of_the_run, name) for name in names)
 
 
-def _own_dataset(dataset: CustomDataset) -> str:
+def _own_dataset(dataset: CustomKeys) -> str:
     """The words that name a data set class of the user's own again."""
     keys = {"dataset._target_": dataset._target_, "dataset.root": dataset.root}
     keys |= {f"dataset.arguments.{name}": value for name, value in dataset.arguments.items()}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import TrainConfig
+from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
+from unet_train.own_objects import call_target, check_call
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,82 +23,6 @@ if TYPE_CHECKING:
     from unet_train.data.splits import Split
     from unet_train.models.spec import ModelSpec
     from unet_train.training.losses import Loss
-
-
-# --- a user's own objects -----------------------------------------------------------------------------
-def locate(name: str, where: str) -> Callable[..., Any]:
-    """The class or function a `_target_` names.
-
-    Raises
-    ------
-    UserError
-        If it cannot be imported.
-    """
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{where}._target_={name}: cannot be imported ({error})") from error
-    except AttributeError:
-        module = importlib.import_module(module_name)
-        found = difflib.get_close_matches(attribute, dir(module), n=1)
-        hint = f" (did you mean {module_name}.{found[0]}?)" if found else ""
-        raise UserError(f"{where}._target_={name}: {module_name} has no {attribute}{hint}") from None
-
-
-def call_target(
-    name: str,
-    where: str,
-    arguments: dict[str, Any],
-    offered: dict[str, Any] | None = None,
-    inside: str | None = None,
-) -> Any:
-    """Call what a `_target_` names with `arguments`, checked against its signature first.
-
-    Parameters
-    ----------
-    name, where
-        Dotted name, and the section of the config it stands in.
-    arguments
-        What the user set.
-    offered
-        Passed where the signature takes them and the user has not set them.
-    inside
-        Where the arguments stand, if not in the section itself.
-
-    Raises
-    ------
-    UserError
-        For an argument it does not take (with the nearest it takes) or one that is missing.
-    """
-    function = check_call(name, where, arguments, offered or {}, inside)
-    parameters = inspect.signature(function).parameters
-    return function(**{k: v for k, v in (offered or {}).items() if k in parameters} | arguments)
-
-
-def check_call(
-    name: str, where: str, arguments: dict[str, Any], offered: Iterable[str], inside: str | None = None
-) -> Callable[..., Any]:
-    """What `call_target` checks before it calls: the function or class, whose signature takes the arguments.
-
-    Raises
-    ------
-    UserError
-    """
-    function = locate(name, where)
-    parameters = inspect.signature(function).parameters
-    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for argument in arguments:
-        if argument not in parameters and not anything:
-            found = difflib.get_close_matches(argument, parameters, n=1)
-            hint = f" (did you mean {found[0]}?)" if found else ""
-            raise UserError(f"{inside or where}.{argument}: {name} takes no such argument{hint}")
-    given = dict.fromkeys(k for k in offered if k in parameters) | arguments
-    try:
-        inspect.signature(function).bind(**given)
-    except TypeError as error:
-        raise UserError(f"{where}: {name}: {error}") from None
-    return function
 
 
 def check_own_objects(config: TrainConfig) -> None:
@@ -118,7 +42,7 @@ def check_own_objects(config: TrainConfig) -> None:
 
 
 # --- data ---------------------------------------------------------------------------------------------
-def build_source(dataset: Any) -> Source:
+def build_source(dataset: DatasetKeys) -> Source:
     """The data set a `dataset` section describes.
 
     Raises
@@ -126,61 +50,19 @@ def build_source(dataset: Any) -> Source:
     UserError
         Also for more classes than a class map holds.
     """
-    source = _layout(dataset)
+    build = LAYOUTS[dataset.layout].source
+    shared = {f.name for f in fields(DatasetKeys)}
+    own = {f.name: getattr(dataset, f.name) for f in fields(dataset) if f.name not in shared}
+    folder = dataset_root(dataset)
+    offered: dict[str, Any] = {
+        "name": dataset.name,
+        "intensity_range": tuple(dataset.intensity_range) if dataset.intensity_range else None,
+    }
+    offered |= {"root": str(folder)} if folder is not None else {}
+    taken = inspect.signature(build).parameters
+    source = build(**{name: value for name, value in offered.items() if name in taken}, **own)
     check_class_count(source.classes)
     return source
-
-
-def _layout(dataset: Any) -> Source:
-    from unet_train.data.layouts.challenge import ChallengeSource
-    from unet_train.data.layouts.demo import DemoSource
-    from unet_train.data.layouts.folder import FolderSource
-    from unet_train.data.layouts.kaggle import KaggleSource
-
-    folder = dataset_root(dataset)
-    root = str(folder)
-    intensity_range = tuple(dataset.intensity_range) if dataset.intensity_range else None
-    if dataset.layout == "demo":
-        return DemoSource(
-            images=dataset.images, test_images=dataset.test_images, size=dataset.size, seed=dataset.data_seed
-        )
-    if dataset.layout == "folder":
-        return FolderSource(
-            root,
-            images=dataset.images,
-            masks=dataset.masks,
-            suffix=dataset.suffix,
-            classes=dataset.classes,
-            background=dataset.background,
-            values=dataset.values,
-            ignore_value=dataset.ignore_value,
-            instances=dataset.instances,
-            channels=dataset.channels,
-            group_regex=dataset.group_regex,
-            group_csv=dataset.group_csv,
-            intensity_range=intensity_range,
-            name=dataset.name,
-        )
-    if dataset.layout == "challenge":
-        return ChallengeSource(
-            root,
-            classes=tuple(dataset.classes),
-            labels=dataset.labels,
-            leave_out=tuple(dataset.leave_out),
-            margin=dataset.margin,
-            ignore_boxes=dataset.ignore_boxes,
-            marker_radius=dataset.marker_radius,
-            ring=dataset.ring,
-            intensity_range=intensity_range,
-            name=dataset.name,
-        )
-    if dataset.layout == "kaggle":
-        return KaggleSource(
-            root, classes=tuple(dataset.classes), intensity_range=intensity_range, name=dataset.name
-        )
-    offered = {"name": dataset.name, "intensity_range": intensity_range}
-    offered |= {"root": root} if folder is not None else {}
-    return call_target(dataset._target_, "dataset", dataset.arguments, offered, "dataset.arguments")
 
 
 def build_split(split: Any, dataset: Any, records: list[Record]) -> Split:

@@ -12,7 +12,8 @@ from typing import SupportsFloat
 from unet_train import __version__
 from unet_train.checkpoint import Checkpoint
 from unet_train.data.description import DataDescription
-from unet_train.data.targets import ForegroundBorderTarget, ForegroundTarget
+from unet_train.data.targets.foreground import ForegroundTarget
+from unet_train.data.targets.foreground_border import ForegroundBorderTarget
 from unet_train.inference.graph import GREATEST, PredictionGraph
 from unet_train.inference.predictor import Predictor
 from unet_train.preprocessing.intensity import HIGH_PERCENTILE, LOW_PERCENTILE

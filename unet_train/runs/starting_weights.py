@@ -21,8 +21,10 @@ def fetch_weights(config: TrainConfig) -> None:
     weights = config.weights
     if weights.kind == "brain_mri" and not weights.path:
         fetch(BRAIN_MRI_URL)
-    if weights.kind == "imagenet" and not weights.path and config.encoder.kind != "timm":
-        fetch(published_weights(**encoder_params(config.encoder)).url)
+    if weights.kind == "imagenet" and not weights.path:
+        published = published_weights(**encoder_params(config.encoder))
+        if published.read is None:
+            fetch(published.url)
 
 
 def load_weights(model: UNet, config: TrainConfig) -> list[str]:

@@ -113,7 +113,7 @@ def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmenta
 
 
 def _weight_map(border: dict[str, Any], scale: float) -> Any:
-    from unet_train.data.targets.border_weights import BorderWeights
+    from unet_train.data.border_weights import BorderWeights
 
     return BorderWeights(**border, scale=scale)
 

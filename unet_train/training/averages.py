@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unet_train.errors import UserError
-
 
 class EMA:
     """Averaged copy of a model's state, under the bare model's names.
@@ -29,7 +27,7 @@ class EMA:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         if not 0 <= decay < 1:
-            raise UserError(f"trainer.ema_decay={decay} must be in [0, 1); null switches the average off")
+            raise ValueError(f"decay={decay} must be in [0, 1)")
         self.decay = float(decay)
         self.updates = 0
         self.average: dict[str, Tensor] = {

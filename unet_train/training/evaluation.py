@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from unet_train.metrics.confusion import (
     never_predicted,
     scores_from_counts,
 )
+from unet_train.nearest import nearest
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
 
@@ -103,8 +103,7 @@ def check_monitor(monitor: str, scores: Mapping[str, float]) -> None:
         With the nearest name.
     """
     if monitor not in scores:
-        found = difflib.get_close_matches(monitor, scores, n=1)
-        hint = f" (did you mean {found[0]}?)" if found else ""
+        hint = nearest(monitor, scores)
         raise UserError(
             f"checkpoint.monitor={monitor}: no such validation score{hint}; there are {', '.join(scores)}"
         )

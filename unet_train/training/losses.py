@@ -19,7 +19,6 @@ so that each term is written once.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,8 @@ from torch.nn import functional as F
 
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
+from unet_train.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,21 @@ class Loss(nn.Module):
         return torch.stack(list(self.combine(self.numerators(logits, target, weight), totals).values())).sum()
 
 
+LOSSES: Registry[type[Term]] = Registry("unet_train.losses", type)
+"""Terms by the name that ``loss.terms`` calls them by; other packages register theirs by an entry point."""
+
+
 class Term(Loss):
-    """One fraction. A loss of one's own is a subclass with `name`, `numerator` and `total`."""
+    """One fraction. A loss of one's own is a subclass with a `name`, `numerator` and `total`."""
 
     name = "term"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Only ours: a class of a user's own, named by `_target_`, must not take the place of one of these; other
+        # packages' are registered by their entry point.
+        if "name" in cls.__dict__ and cls.__module__ == __name__:
+            LOSSES.register(cls.name, cls)
 
     def terms(self) -> list[tuple[float, Term]]:
         """Itself."""
@@ -341,8 +353,6 @@ class WeightedSum(Loss):
         ]
 
 
-LOSSES: dict[str, type[Term]] = {"cross_entropy": CrossEntropy, "dice": Dice, "focal": Focal}
-
 # Arguments that are not keys of a term: build_loss hands them on.
 _HANDED_ON = ("class_weights", "needs_weight")
 
@@ -387,7 +397,7 @@ def build_loss(
         name, weight = params.pop("name", None), params.pop("weight", 1.0)
         if name not in LOSSES:
             raise UserError(
-                f"loss.terms: name={name} is no loss{_near(name, LOSSES)}; choose from {', '.join(LOSSES)}"
+                f"loss.terms: name={name} is no loss{nearest(name, LOSSES)}; choose from {', '.join(LOSSES)}"
             )
         if not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0:
             raise UserError(f"loss.terms: {name}.weight={weight} must be a number ≥ 0")
@@ -396,7 +406,7 @@ def build_loss(
         for key in params:
             if key not in own:
                 raise UserError(
-                    f"loss.terms: {name} has no key {key}{_near(key, own)}; "
+                    f"loss.terms: {name} has no key {key}{nearest(key, own)}; "
                     f"it takes {', '.join(['weight', *own])}"
                 )
         if "background" in known and params.get("background") is None:
@@ -438,8 +448,3 @@ def median_frequency(pixels: np.ndarray) -> list[float]:
     middle = np.median(frequency[frequency > 0]) if (frequency > 0).any() else 0.0
     weights = np.divide(middle, frequency, out=np.zeros_like(frequency), where=frequency > 0)
     return [float(weight) for weight in weights]
-
-
-def _near(word: str, names: Any) -> str:
-    near = difflib.get_close_matches(str(word), [str(name) for name in names], n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

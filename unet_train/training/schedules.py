@@ -48,7 +48,7 @@ def lr_factor(
         For an unknown kind, or a warm-up that fills the run.
     """
     if kind not in KINDS:
-        raise UserError(f"scheduler.kind={kind} is unknown; choose from {', '.join(KINDS)}")
+        raise ValueError(f"{kind} is no schedule; choose from {', '.join(KINDS)}")
     if update < 0 or total_updates < 1:
         raise ValueError(f"update {update} of {total_updates}")
     if not 0 <= warmup_updates < total_updates:
@@ -78,9 +78,9 @@ class Plateau:
 
     def __init__(self, factor: float = 0.3, patience: int = 5) -> None:
         if not 0 < factor < 1:
-            raise UserError(f"scheduler.factor={factor} must be between 0 and 1")
+            raise ValueError(f"factor={factor} must be between 0 and 1")
         if patience < 0:
-            raise UserError(f"scheduler.patience={patience} must be ≥ 0")
+            raise ValueError(f"patience={patience} must be ≥ 0")
         self.factor, self.patience = factor, patience
         self.scale = 1.0
         self.best: float | None = None

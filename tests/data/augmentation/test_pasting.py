@@ -128,5 +128,5 @@ def test_data_without_instances_cannot_be_pasted():
 
     with pytest.raises(UserError, match=r"touching_share=0\.5: .*\bonly\b.*instances"):
         training_set(NoInstances(), touching_share=0.5)[(0, 0)]
-    with pytest.raises(UserError, match=r"touching_share=2 .*0 and 1"):
+    with pytest.raises(ValueError, match=r"touching_share=2 .*0 and 1"):
         training_set(DemoSource(images=2, test_images=0, size=64, seed=1), touching_share=2)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from unet_train.config.schema import FolderDataset, schema_fields
 from unet_train.data.check import check_source
 from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.background import FIRST_CLASS, choose_background, describe_background
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import FolderKeys, FolderSource
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
+from unet_train.keys import schema_fields
 
 STREET = ["sky", "road", "car"]
 
@@ -173,4 +173,4 @@ def test_an_image_without_foreground_counts_as_empty_only_where_there_is_a_backg
 
 
 def test_configs_of_before_the_key_mean_the_first_class():
-    assert schema_fields(FolderDataset)["background"][1].metadata["before"] == FIRST_CLASS
+    assert schema_fields(FolderKeys)["background"][1].metadata["before"] == FIRST_CLASS

@@ -205,7 +205,6 @@ def test_bad_files_are_listed(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": "bronze"}, r"dataset\.labels=bronze: .*gold.*silver.*both"),
         ({"leave_out": ["067"]}, r"dataset\.leave_out: .*067"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0, 1]]}}, r"dataset\.ignore_boxes: \[5, 4, 0, 1\] of"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0]]}}, r"is no box"),
@@ -215,6 +214,8 @@ def test_bad_files_are_listed(root):
 def test_bad_arguments(root, arguments, message):
     with pytest.raises(UserError, match=message):
         ChallengeSource(root, **arguments)
+    with pytest.raises(ValueError, match="labels=bronze: choose gold, silver or both"):
+        ChallengeSource(root, labels="bronze")
 
 
 def test_bad_roots(root, tmp_path):

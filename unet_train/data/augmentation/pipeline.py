@@ -7,7 +7,6 @@ neighbours, and a misspelt argument only warns.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -20,6 +19,7 @@ import numpy as np
 
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for its version
 
@@ -283,9 +283,8 @@ def _build(item: Any, where: str) -> Any:
     parameters = _parameters(made_by)
     for argument in arguments:
         if parameters is not None and argument not in parameters:
-            near = difflib.get_close_matches(argument, parameters, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(parameters)}"
-            raise UserError(f"{where} has no argument '{argument}', {hint}")
+            hint = nearest(argument, parameters) or f"; it takes {', '.join(parameters)}"
+            raise UserError(f"{where} has no argument '{argument}'{hint}")
     _read_words(arguments, where)
     if parameters is not None and "border_mode" in parameters:
         if "border_mode" not in arguments:
@@ -318,9 +317,8 @@ def _find(name: str, where: str) -> Any:
         and not inspect.isabstract(value)
     } | OWN_TRANSFORMS
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see the list at albumentations.ai/docs"
-        raise UserError(f"{where}: there is no such transform, {hint}")
+        hint = nearest(name, known) or "; see the list at albumentations.ai/docs"
+        raise UserError(f"{where}: there is no such transform{hint}")
     return known[name]
 
 

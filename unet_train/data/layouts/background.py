@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
 
 NO_BACKGROUND = "none"
 """`dataset.background=none`: class 0 is a class like the others."""
@@ -117,8 +117,7 @@ def _class_id(values: Mapping[int, int], names: Sequence[str], background: str) 
             return index
     if background.lstrip("-").isdecimal() and int(background) in values:
         return values[int(background)]
-    near = difflib.get_close_matches(background, names, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = nearest(background, names)
     known = ", ".join(str(value) for value in sorted(values)[:20])
     raise UserError(
         f"dataset.background={background}: no class and no mask value has that name{hint}; choose a class "

@@ -26,14 +26,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unet_train.data.distances import distance_to_zero
+from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
+from unet_train.keys import key
 
 _SEQUENCE = re.compile(r"\d\d")
 _FRAME = re.compile(r"t(\d+)\.tiff?", re.IGNORECASE)
@@ -106,15 +110,13 @@ class ChallengeSource(FilesSource):
         name: str = "challenge",
     ) -> None:
         if labels not in ("gold", "silver", "both"):
-            raise UserError(f"dataset.labels={labels}: choose gold, silver or both")
+            raise ValueError(f"labels={labels}: choose gold, silver or both")
         if len(classes) != 2:
             raise UserError(
                 f"dataset.classes: {len(classes)} names; the challenge's layout has two: background, object"
             )
         if margin < 0 or marker_radius < 1 or ring < 0:
-            raise UserError(
-                "dataset.margin and dataset.ring must be at least 0, dataset.marker_radius at least 1"
-            )
+            raise ValueError("margin and ring must be at least 0, marker_radius at least 1")
         super().__init__(
             root,
             f"fetch it with `unet-data fetch {name}`, or set dataset.root to the folder of 01, 01_GT, …",
@@ -253,11 +255,11 @@ class ChallengeSource(FilesSource):
                 f"(the {kind} ones would be {self._root / (records[0].group + part) / 'SEG'})"
             )
         known = {(record.group, record.order): record.key for record in records}
-        for key, frames in (("leave_out", self._left_out), ("ignore_boxes", set(self._boxes))):
+        for name, frames in (("leave_out", self._left_out), ("ignore_boxes", set(self._boxes))):
             missing = sorted(frames - set(known))
             if missing:
                 names = ", ".join(f"{group}/{order:03d}" for group, order in missing)
-                self.notes.append(f"dataset.{key} names frames that are not there: {names}")
+                self.notes.append(f"dataset.{name} names frames that are not there: {names}")
         left_out = sorted(known[frame] for frame in self._left_out & set(known))
         if left_out:
             self.notes.append(f"gold labels left out (dataset.leave_out): {', '.join(left_out)}")
@@ -354,3 +356,34 @@ def _checked_boxes(text: str, boxes: Sequence[Sequence[int]]) -> list[tuple[int,
             )
         checked.append((first_row, last_row, first_column, last_column))
     return checked
+
+
+@dataclass
+class ChallengeKeys(DatasetKeys):
+    """The Cell Tracking Challenge's layout: 01/, 01_GT/, 01_ST/, 02/, …"""
+
+    classes: list[str] = key("class names by id, background first")
+    labels: str = key("labels to train on; both: gold where there is one", choices=("gold", "silver", "both"))
+    leave_out: list[str] = key("frames whose gold labels are not to be used")
+    margin: int = key("width of the border in which objects are not annotated, pixels", at_least=0)
+    ignore_boxes: dict[str, Any] = key(
+        "frame: [[first row, last row, first column, last column], …] to ignore"
+    )
+    marker_radius: int = key(
+        "radius of the ignored disc around a cell without an outline, pixels", at_least=1
+    )
+    ring: int = key(
+        "training: pixels around an outlined cell that count as background even in the margin",
+        at_least=0,
+        before=0,
+    )
+
+
+LAYOUTS.register(
+    "challenge",
+    Layout(
+        ChallengeKeys,
+        ChallengeSource,
+        how_to_get="set dataset.root=FOLDER, or fetch it: unet-data fetch {name}",
+    ),
+)

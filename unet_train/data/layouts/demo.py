@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.records import Record, Truth
-from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
+from unet_train.keys import key
 
 
 class DemoSource:
@@ -46,10 +48,10 @@ class DemoSource:
     ):
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 32:
-            raise UserError(f"dataset.size={size}: demo images are at least 32 pixels high and wide")
+            raise ValueError(f"size={size}: demo images are at least 32 pixels high and wide")
         if images < 1 or test_images < 0 or seed < 0:
-            raise UserError(
-                f"dataset.images={images}, dataset.test_images={test_images}, dataset.seed={seed}: "
+            raise ValueError(
+                f"images={images}, test_images={test_images}, seed={seed}: "
                 "at least one image is needed, and nothing negative"
             )
         if len(classes) != 2:
@@ -91,6 +93,9 @@ class DemoSource:
         ]
 
     def _draw(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
+        # Here, because the drawing imports scipy, which the check of a config can do without.
+        from unet_train.demo.drawing import draw_demo_image
+
         # Even indices train, odd ones test: more images of one group never change those of the other.
         index = 2 * record.order + (record.group == "02")
         return draw_demo_image(self.seed, index, self.size)
@@ -103,3 +108,20 @@ class DemoSource:
         """Exact classes and instances; every cell is its own marker."""
         instances = self._draw(record)[1]
         return Truth((instances > 0).astype(np.uint8), instances, instances.copy())
+
+
+@dataclass
+class DemoKeys(DatasetKeys):
+    """Drawn cell-like images; needs no file."""
+
+    images: int = key("training images drawn", at_least=2)
+    test_images: int = key("test images drawn", at_least=1)
+    size: int = key("height and width in pixels", at_least=32)
+    data_seed: int = key("another seed draws other images", at_least=0)
+
+
+def _drawn(images: int, test_images: int, size: int, data_seed: int) -> DemoSource:
+    return DemoSource(images, test_images, size, data_seed)
+
+
+LAYOUTS.register("demo", Layout(DemoKeys, _drawn, folder="none"))

@@ -15,11 +15,13 @@ import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from unet_train.data.io.images import list_images, read_labels
+from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.background import (
     FIRST_CLASS,
     NO_BACKGROUND,
@@ -31,6 +33,7 @@ from unet_train.data.layouts.background import (
 from unet_train.data.layouts.common import FilesSource, palette_of_classes, read_sized_labels, refuse_binary
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
+from unet_train.keys import key
 
 PARTS = ("train", "val", "test")
 _MOST_CLASSES = 32  # more distinct values in undeclared masks are grey levels or object numbers, not classes
@@ -465,15 +468,16 @@ def _in_order(found: Sequence[int]) -> tuple[dict[int, int], str]:
 
 def _too_many(path: str, found: Sequence[int], classes: int | None) -> UserError:
     listed = f"{path}: {len(found)} mask values ({_list_values(found)})"
-    if classes is not None:
+    objects = "object numbers need dataset.instances=true"
+    levels = "an anti-aliased or JPEG mask has to be saved as class ids"
+    if classes is None:
         return UserError(
-            f"{listed} where dataset.classes names {classes}; name every class, or say "
-            f"dataset.ignore_value={found[-1]} if {found[-1]} means not annotated; object numbers need dataset.instances=true, and an anti-aliased or "
-            "JPEG mask has to be saved as class ids"
+            f"{listed} where at most {_MOST_CLASSES} can be classes without dataset.classes naming them; {levels}, or "
+            f"dataset.values declared; {objects}"
         )
     return UserError(
-        f"{listed} where at most {_MOST_CLASSES} can be classes without dataset.classes naming them; an anti-aliased "
-        "or JPEG mask has to be saved as class ids, or dataset.values declared; object numbers need dataset.instances=true"
+        f"{listed} where dataset.classes names {classes}; name every class, or say dataset.ignore_value={found[-1]} if "
+        f"{found[-1]} means not annotated; {objects}, and {levels}"
     )
 
 
@@ -615,3 +619,27 @@ def _with_groups(records: list[Record], groups: _Groups) -> list[Record]:
         )
         position[str(group)] += 1
     return result
+
+
+@dataclass
+class FolderKeys(DatasetKeys):
+    """images/ and masks/, or train/, val/ and test/ with both inside."""
+
+    images: str = key("name of the folder of images")
+    masks: str = key("name of the folder of masks")
+    suffix: str = key("what a mask's name has after the image's, as in img1_mask.png")
+    classes: list[str] | None = key("class names by id; null: by the values found")
+    background: str | None = key(
+        "class that does not count in the means: a name or mask value, or none; null: class 0 of two classes, "
+        "or where it is unnamed or named background, else none",
+        before=FIRST_CLASS,
+    )
+    values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
+    ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")
+    instances: bool = key("the masks hold one number per object instead of classes", before=False)
+    channels: int | None = key("channels of the images; null: found out")
+    group_regex: str | None = key("its first group in an image's name is what a split keeps together")
+    group_csv: str | None = key("CSV with columns file, group")
+
+
+LAYOUTS.register("folder", Layout(FolderKeys, FolderSource))

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, read_sized_labels
 from unet_train.data.records import Record, Truth
 from unet_train.errors import UserError
+from unet_train.keys import key
 
 _SLICE = re.compile(r"(.+)_(\d+)(_mask)?\.tiff?", re.IGNORECASE)
 PAGE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
@@ -125,3 +128,18 @@ class KaggleSource(FilesSource):
             )
             for number in sorted(set(images) & set(masks))
         ]
+
+
+@dataclass
+class KaggleKeys(DatasetKeys):
+    """kaggle_3m: one folder per patient with slices and masks."""
+
+    classes: list[str] = key("class names by id, background first")
+
+
+LAYOUTS.register(
+    "kaggle",
+    Layout(
+        KaggleKeys, KaggleSource, how_to_get="set dataset.root=FOLDER; how to get it: unet-data fetch {name}"
+    ),
+)

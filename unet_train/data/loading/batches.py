@@ -203,7 +203,7 @@ def make_loader(
         For CUDA.
     """
     if workers < 0:
-        raise UserError(f"trainer.workers={workers} must not be negative")
+        raise ValueError(f"workers={workers} must not be negative")
     context = multiprocessing.get_context(start_method) if workers and start_method else None
     return DataLoader(
         dataset,

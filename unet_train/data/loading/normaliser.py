@@ -34,7 +34,7 @@ class Normaliser:
 
     def __init__(self, source: Source, mode: str):
         if mode not in MODES:
-            raise UserError(f"dataset.normalisation={mode}: unknown, choose one of {', '.join(MODES)}")
+            raise ValueError(f"{mode} is no mode, choose one of {', '.join(MODES)}")
         self.source = source
         self.mode = mode
         self._volumes: dict[str, Statistics] = {}

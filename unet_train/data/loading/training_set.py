@@ -155,17 +155,17 @@ class TrainingSet(Dataset[Sample]):
                     f"{record.key} has no label to train on; leave it out of the split's train part"
                 )
         if not 0 <= foreground_share <= 1:
-            raise UserError(f"augmentation.foreground_share={foreground_share} must lie between 0 and 1")
+            raise ValueError(f"foreground_share={foreground_share} must lie between 0 and 1")
         if not 0 <= touching_share <= 1:
-            raise UserError(f"augmentation.touching_share={touching_share} must lie between 0 and 1")
+            raise ValueError(f"touching_share={touching_share} must lie between 0 and 1")
         if samples_per_epoch < 1:
-            raise UserError(f"trainer.samples_per_epoch={samples_per_epoch} must be at least 1")
+            raise ValueError(f"samples_per_epoch={samples_per_epoch} must be at least 1")
         if scale <= 0:
-            raise UserError(f"dataset.scale={scale} must be positive")
+            raise ValueError(f"scale={scale} must be positive")
         if isinstance(crop_size, int):
             crop_size = (crop_size, crop_size)
         if crop_size is not None and min(crop_size) < 1:
-            raise UserError(f"augmentation.crop_size={crop_size} must be positive")
+            raise ValueError(f"crop_size={crop_size} must be positive")
         self.source = source
         self.records = list(records)
         self.target = target

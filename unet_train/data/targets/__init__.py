@@ -1,21 +1,21 @@
-"""Registry of training targets: what the model learns, made from the data set's labels, and the way back.
+"""Training targets by name: what the model learns, made from the data set's labels, and the way back.
 
-A target is one file in this folder with one class that follows `Target`, and one line in `TARGETS`.
+A target is one file in this folder with one class that follows `Target`; other packages register theirs by an entry
+point in the group ``unet_train.targets`` that names the class. No file is imported before its target is asked for.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from typing import Any, Protocol
+import pkgutil
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from unet_train.data.targets.classes import ClassesTarget
-from unet_train.data.targets.foreground import ForegroundTarget
-from unet_train.data.targets.foreground_border import ForegroundBorderTarget
-from unet_train.data.targets.foreground_core import ForegroundCoreTarget
 from unet_train.errors import UserError
+from unet_train.nearest import nearest
+from unet_train.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Target(Protocol):
@@ -42,12 +42,14 @@ class Target(Protocol):
         """Foreground and seed probability, H×W float32 each, for the object step."""
 
 
-TARGETS: dict[str, type] = {
-    "classes": ClassesTarget,
-    "foreground": ForegroundTarget,
-    "foreground_border": ForegroundBorderTarget,
-    "foreground_core": ForegroundCoreTarget,
-}
+def _find() -> None:
+    """The file ``foreground_core.py`` is the target of that name and holds the class ``ForegroundCoreTarget``."""
+    for module in pkgutil.iter_modules(__path__):
+        words = "".join(word.title() for word in module.name.split("_"))
+        TARGETS.register_lazily(module.name, f"{__name__}.{module.name}:{words}Target")
+
+
+TARGETS: Registry[type[Target]] = Registry("unet_train.targets", type, _find)
 
 
 def get_target(name: str, **params: Any) -> Target:
@@ -56,7 +58,7 @@ def get_target(name: str, **params: Any) -> Target:
     Parameters
     ----------
     name : str
-        A key of `TARGETS`.
+        A name of `TARGETS`.
     **params
         Its arguments (``gap``, ``width``, …), checked against its signature.
 
@@ -66,9 +68,10 @@ def get_target(name: str, **params: Any) -> Target:
         Unknown name (with the nearest one) or argument.
     """
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(TARGETS)}"
-        raise UserError(f"dataset.target={name}: there is no such target, {hint}")
+        hint = nearest(name, TARGETS)
+        raise UserError(
+            f"dataset.target={name}: there is no such target{hint}; choose one of {', '.join(TARGETS)}"
+        )
     known = inspect.signature(TARGETS[name]).parameters
     unknown = sorted(set(params) - set(known))
     if unknown:
@@ -81,14 +84,3 @@ def get_target(name: str, **params: Any) -> Target:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"dataset.target_params.{argument}={value}: must be a number")
     return TARGETS[name](**params)
-
-
-__all__ = [
-    "TARGETS",
-    "ClassesTarget",
-    "ForegroundBorderTarget",
-    "ForegroundCoreTarget",
-    "ForegroundTarget",
-    "Target",
-    "get_target",
-]

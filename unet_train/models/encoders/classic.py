@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unet_train.errors import UserError
 from unet_train.models.blocks import DoubleConv, initialise
 
 
@@ -39,10 +38,6 @@ class ClassicEncoder(nn.Module):
         self, in_channels: int, init_features: int = 32, depth: int = 4, norm: str = "batch"
     ) -> None:
         super().__init__()
-        if not 1 <= depth <= 6:
-            raise UserError(f"encoder.depth={depth} is out of range for encoder=unet: choose 1 to 6 poolings")
-        if init_features < 1:
-            raise UserError(f"encoder.init_features={init_features} is out of range: choose 1 or more")
         self.in_channels = in_channels
         self.channels = [init_features * 2**level for level in range(depth + 1)]
         self.strides = [2**level for level in range(depth + 1)]

@@ -1,14 +1,10 @@
 """EfficientNet as the contracting path, layer names as torchvision's so that its published weights fit."""
 
-from difflib import get_close_matches
-
 from torch import Tensor, nn
 
-from unet_train.errors import UserError
 from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import torchvision_models
-
-VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "v2_s", "v2_m", "v2_l")
+from unet_train.models.weights.published import PublishedWeights, of_torchvision
 
 
 class EfficientNetEncoder(nn.Module):
@@ -28,12 +24,6 @@ class EfficientNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, variant: str = "b0") -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            near = get_close_matches(str(variant), VARIANTS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise UserError(
-                f"encoder.variant={variant} is not an EfficientNet{hint}: choose one of {', '.join(VARIANTS)}"
-            )
         net = torchvision_models().get_model(f"efficientnet_{variant}", weights=None)
         self.in_channels = in_channels
         stem = net.features[0][0]
@@ -64,3 +54,8 @@ class EfficientNetEncoder(nn.Module):
             if index in self._taps:
                 features.append(x)
         return features
+
+
+def published_weights(variant: str = "b0") -> PublishedWeights:
+    """torchvision's ImageNet weights."""
+    return of_torchvision(f"efficientnet_{variant}")

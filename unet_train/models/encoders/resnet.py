@@ -2,10 +2,8 @@
 
 from torch import Tensor, nn
 
-from unet_train.errors import UserError
 from unet_train.models.encoders.libraries import torchvision_models
-
-DEPTHS = (18, 34, 50, 101, 152)
+from unet_train.models.weights.published import PublishedWeights, of_torchvision
 
 
 class ResNetEncoder(nn.Module):
@@ -25,10 +23,6 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, depth: int = 34) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise UserError(
-                f"encoder.depth={depth} is not a ResNet: choose one of {', '.join(map(str, DEPTHS))}"
-            )
         net = torchvision_models().get_model(f"resnet{depth}", weights=None)
         self.in_channels = in_channels
         if in_channels != 3:
@@ -48,3 +42,8 @@ class ResNetEncoder(nn.Module):
             x = layer(x)
             features.append(x)
         return features
+
+
+def published_weights(depth: int = 34) -> PublishedWeights:
+    """torchvision's ImageNet weights."""
+    return of_torchvision(f"resnet{depth}")

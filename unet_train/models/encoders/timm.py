@@ -1,7 +1,5 @@
 """Any convolutional net of timm as the contracting path (the extra ``[timm]``)."""
 
-from difflib import get_close_matches
-
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +7,7 @@ from unet_train.errors import UserError
 from unet_train.models.encoders.depthwise import use_float32_where_bf16_is_slow
 from unet_train.models.encoders.libraries import timm_library
 from unet_train.models.encoders.same_padding import SameConv2d
+from unet_train.nearest import nearest
 
 
 class TimmEncoder(nn.Module):
@@ -27,8 +26,7 @@ class TimmEncoder(nn.Module):
         super().__init__()
         timm = timm_library()
         if not timm.is_model(name):
-            near = get_close_matches(str(name), timm.list_models(), n=5)
-            hint = f": did you mean {', '.join(near)}?" if near else "; timm.list_models() names them"
+            hint = nearest(name, timm.list_models(), count=5) or "; timm.list_models() names them"
             raise UserError(f"encoder.name={name} is not a net of timm{hint}")
         self.in_channels = in_channels
         self.channels, self.strides = _probe(name, in_channels)

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from unet_train.data.border_weights import BorderWeights, border_weight_map
 from unet_train.data.targets import get_target
-from unet_train.data.targets.border_weights import BorderWeights, border_weight_map
 from unet_train.demo.drawing import draw_demo_image
 from unet_train.errors import UserError
 
