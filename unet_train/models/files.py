@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unet_train.atomic import replacing
 from unet_train.errors import UserError
 
 PICKLE_START = b"\x80"
@@ -160,17 +160,10 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     A kill never leaves half a file. The content is made `plain` first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(plain(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(plain(content), file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def plain(value: Any) -> Any:
