@@ -214,3 +214,10 @@ def test_what_does_not_go_with_the_classes_is_one_line(words, run_command, capsy
     for part in says:
         assert part in error
     assert not Path("run").exists()
+
+
+def test_an_export_says_what_the_means_run_over(run, run_command, own_folder):
+    assert run_command("export", f"ckpt={run}", "format=safetensors", "output=out") == 0
+    card = Path("out/model_card.md").read_text(encoding="utf-8")
+    assert "# U-Net for folder: sky, road, car" in card
+    assert "None of them is the background" in card

@@ -100,6 +100,10 @@ def model_card(exported: Exported, origin: Origin) -> str:
         "",
         *[f"{index}. {name}" for index, name in enumerate(data.classes)],
         "",
+        f"0, {data.classes[0]}, is the background, which the means below leave out."
+        if data.has_background
+        else "None of them is the background: the means below run over all.",
+        "",
         *_target(exported),
         "## Preprocessing",
         "",
