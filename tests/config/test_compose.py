@@ -233,3 +233,17 @@ def test_a_mapping_that_is_given_whole_replaces_the_recipes():
     assert changed.dataset.target_params == {"width": 3}
     weights = compose_command("train", ["loss=border_weighted", "loss.border_weights={w0:5}"]).config
     assert weights.loss.border_weights == {"w0": 5}
+
+
+def test_a_key_that_a_yaml_of_ones_own_does_not_have_yet_can_be_given(tmp_path):
+    group = tmp_path / "augmentation"
+    group.mkdir()
+    keys = "crop_size: 32\nforeground_share: 0.5\ntouching_share: 0.0\nbalance: false\ntransforms: []\n"
+    (group / "mine.yaml").write_text(keys)
+    words, wish = ["augmentation=mine"], "augmentation.orientation=auto"
+    with pytest.raises(UserError) as caught:
+        compose_command("train", [*words, wish], str(tmp_path))
+    advice = f"+{wish}"
+    assert advice in str(caught.value)
+    assert compose_command("train", [*words, advice], str(tmp_path)).config.augmentation.orientation == "auto"
+    assert compose_command("train", words, str(tmp_path)).config.augmentation.orientation == "any"

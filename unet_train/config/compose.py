@@ -572,7 +572,13 @@ def _explain(
         typed_as = next((o for o in overrides if o.partition("=")[0].lstrip("+") == name), name).lstrip("+")
         if name in options:
             return f"{typed_as}: {name} cannot be chosen for unet-{command}"
-        section = name.partition(".")[0]
+        section, _, key = name.partition(".")
+        only = SECTIONS.get(section, ("", {}))[1].get("")
+        if only is not None and key in schema_fields(only):
+            # A YAML of the user's own, written before there was this key.
+            return (
+                f"{typed_as}: the chosen {section} YAML has no {key} yet; write it there, or say +{typed_as}"
+            )
         has = [k for k in candidates if k.startswith(section + ".") and k.count(".") == 1]
         known = f"; {section} has {', '.join(k.partition('.')[2] for k in has)}" if has else ""
         return f"{typed_as}: no such key{near(name, candidates)}{known}"
