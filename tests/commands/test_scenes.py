@@ -139,6 +139,20 @@ def test_masks_whose_values_mean_other_classes_are_not_scored(words, street, run
     assert {k: v for k, v in there.items() if "/" in k} == {k: v for k, v in own.items() if "/" in k}
 
 
+def test_other_data_may_write_other_values_for_the_same_classes(short, run_command, write_images, own_folder):
+    """Black and white as 0 and 255 in training, as 0 and 1 in the data that are scored."""
+    write_images(own_folder / "white")
+    write_images(own_folder / "ones", mask=lambda i, labels: labels // 255)
+    words = [*short, "dataset=folder", "dataset.root=white", "hydra.run.dir=run"]
+    assert run_command("train", *words) == 0
+    scores = []
+    for root in ("white", "ones"):
+        data = ["dataset=folder", f"dataset.root={root}", "part=all", f"output={root}_scores"]
+        assert run_command("eval", "ckpt=run", "precision=32", *data) == 0
+        scores.append(json.loads(Path(f"{root}_scores", "metrics.json").read_text())["iou/foreground"])
+    assert scores[0] == scores[1]
+
+
 def test_class_weights_by_frequency_are_those_of_the_training_part(words, street, run_command, own_folder):
     """By hand: 40·48 pixels an image, half of them sky; the car's nine taken from the road."""
     pixels = {"sky": 960, "road": 951, "car": 9}

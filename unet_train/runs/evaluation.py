@@ -157,11 +157,13 @@ def refuse_other_values(source: Source, data: DataDescription) -> None:
     if not trained or not here:
         return
     for value, index in here.items():
-        if trained.get(value) != index:
-            was = data.classes[trained[value]] if value in trained else "no class"
+        # A value that training did not have says nothing: other data may write 1 where those wrote 255.
+        if value in trained and trained[value] != index:
+            was = data.classes[trained[value]]
+            keys = {"dataset.values": trained, "dataset.classes": data.classes}
             raise UserError(
                 f"mask value {value} is {data.classes[index]} here and was {was} in training; to read the masks as "
-                f"then, add {as_override('dataset.values', trained)} {as_override('dataset.classes', data.classes)}"
+                f"then, add {' '.join(as_override(key, given) for key, given in keys.items())}"
             )
 
 
