@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from unet_train.config.compose import config_folder
+from unet_train.config.tree import config_folder
 
 SAMPLES_PER_EPOCH, BATCH = 200, 4
 RECIPE = "the recipe"

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import yaml
 
-from unet_train.config.compose import compose_command, config_folder, group_options, read_choice
+from unet_train.config.compose import compose_command
 from unet_train.config.schema import COMMANDS, SECTIONS
+from unet_train.config.tree import config_folder, group_options, read_choice
 from unet_train.errors import UserError
 from unet_train.keys import schema_fields
 

@@ -112,7 +112,7 @@ def test_a_checkout_works_from_any_folder(repository, tmp_path):
     check = [sys.executable, "-m", "unet_train.commands.data", "check", "dataset=demo", "dataset.size=32"]
     said = run(*check, "dataset.images=6", "dataset.test_images=1", cwd=tmp_path, path=repository)
     assert "no problem found" in said
-    code = "from unet_train.config.compose import config_folder; print(config_folder())"
+    code = "from unet_train.config.tree import config_folder; print(config_folder())"
     found = run(sys.executable, "-c", code, cwd=tmp_path, path=repository).strip()
     assert Path(found) == repository / "configs"
 

@@ -6,8 +6,10 @@ import sys
 import pytest
 import yaml
 
-from unet_train.config import compose as composing
-from unet_train.config.compose import compose_command, lay_over, quote_paths, split_partial
+from unet_train.config.command_line import lay_over, quote_paths, split_partial
+from unet_train.config.compose import compose_command
+from unet_train.config.tree import config_folder
+from unet_train.config.typed import typed
 from unet_train.errors import UserError
 
 ODD_NAMES = [
@@ -156,7 +158,7 @@ def test_mistakes_in_a_yaml_file_are_refused_alike(tmp_path, body, says):
 
 
 def test_every_yaml_says_first_what_it_is():
-    for file in composing.config_folder().rglob("*.yaml"):
+    for file in config_folder().rglob("*.yaml"):
         lines = file.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("#"), file
         assert yaml.safe_load("\n".join(lines)), file
@@ -196,7 +198,7 @@ def test_help_names_every_group_and_key_without_torch(command):
     )
     page = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "Exit codes" in page
-    root = yaml.safe_load((composing.config_folder() / f"{command}.yaml").read_text())
+    root = yaml.safe_load((config_folder() / f"{command}.yaml").read_text())
     for key in root:
         if key not in ("defaults", "hydra"):
             assert key in page
@@ -209,11 +211,11 @@ def test_a_config_from_before_a_key_was_there_stands_for_what_it_did_then():
     tree = compose_command("train", ["dataset=dic_hela", "dataset.root=x"]).tree
     del tree["dataset"]["ring"]
     del tree["augmentation"]["touching_share"]
-    config = composing.typed("train", tree)
+    config = typed("train", tree)
     assert (config.dataset.ring, config.augmentation.touching_share) == (0, 0.0)
     del tree["dataset"]["margin"]
     with pytest.raises(UserError, match=r"dataset\.margin "):
-        composing.typed("train", tree)
+        typed("train", tree)
 
 
 def test_a_fold_needs_the_number_of_folds_only_where_no_file_has_them(tmp_path):

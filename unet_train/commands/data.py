@@ -10,7 +10,8 @@ from typing import Any
 
 from unet_train.commands import shell
 from unet_train.config.checks import check_dataset, expand
-from unet_train.config.compose import compose_command, near
+from unet_train.config.compose import compose_command
+from unet_train.config.messages import near
 from unet_train.errors import UserError
 
 LAYOUTS = ("folder", "challenge", "kaggle_3m")

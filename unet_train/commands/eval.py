@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from unet_train.commands import shell
 from unet_train.config.checks import check_dataset, check_output, check_own_encoder, find_checkpoint
-from unet_train.config.compose import compose_command, split_partial
+from unet_train.config.command_line import split_partial
+from unet_train.config.compose import compose_command
 
 
 def main() -> None:

@@ -124,7 +124,7 @@ def hydra_main(command: str, task: Callable[[Any], Any], argv: Sequence[str]) ->
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from unet_train.config.compose import config_folder
+    from unet_train.config.tree import config_folder
 
     os.environ["HYDRA_FULL_ERROR"] = "1"
     old, sys.argv = sys.argv, [f"unet-{command}", *argv]

@@ -16,15 +16,10 @@ from typing import Any
 
 from unet_train.commands import shell
 from unet_train.config.checks import check_train
-from unet_train.config.compose import (
-    Composed,
-    compose_train,
-    open_mappings,
-    quote_paths,
-    replace_mappings,
-    sections_chosen_anew,
-    typed,
-)
+from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
+from unet_train.config.compose import Composed, compose_train
+from unet_train.config.recipes import sections_chosen_anew
+from unet_train.config.typed import typed
 from unet_train.errors import UserError
 
 

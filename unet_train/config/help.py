@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from unet_train.config.compose import config_folder, group_options, read_choice
 from unet_train.config.schema import COMMANDS, SECTIONS
+from unet_train.config.tree import config_folder, group_options, read_choice
 from unet_train.keys import schema_fields
 
 INTRO = {

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset, expand
-from unet_train.config.compose import lay_over, typed
+from unet_train.config.command_line import lay_over
 from unet_train.config.schema import EvalConfig, TrainConfig
+from unet_train.config.typed import typed
 from unet_train.data.check import check_source, format_problems
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image

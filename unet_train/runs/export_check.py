@@ -9,7 +9,7 @@ import numpy as np
 
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset
-from unet_train.config.compose import typed
+from unet_train.config.typed import typed
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import scale_pixels
 from unet_train.data.loading.normaliser import Normaliser
