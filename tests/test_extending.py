@@ -224,15 +224,17 @@ def test_what_others_add_trains_and_is_evaluated(lab):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "reason"),
+    ("file", "text", "choice", "reason"),
     [
-        ("registration.py", "import no_such_library\n", "no_such_library"),
-        ("pages.py", "PAGES = 3\n", "is no Layout"),
+        ("registration.py", "import no_such_library\n", "encoder=narrow", "no_such_library"),
+        ("pages.py", "PAGES = 3\n", "dataset=pages", "is no Layout"),
     ],
 )
-def test_a_broken_package_is_named_in_one_line(lab, file, text, reason):
+def test_a_broken_package_stops_those_alone_who_choose_it(lab, file, text, choice, reason):
     (lab / "lab" / file).write_text(text)
-    ((code, said),), _ = run(lab, ("train", "dataset.size=20"))
-    assert (code, said.count("\n")) == (2, 1), said
-    assert "lab-for-unets" in said
-    assert reason in said
+    train = ("train", *DEMO, *SMALL, *SHORT, "hydra.run.dir=run")
+    ((code, said), (refused, line)), _ = run(lab, train, ("train", choice, *YAML))
+    assert code == 0, said
+    assert (refused, line.count("\n")) == (2, 1), line
+    assert "lab-for-unets" in line
+    assert reason in line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -10,7 +10,7 @@ from unet_train.nearest import nearest
 
 REQUIRED = object()
 
-BOUNDS = {
+BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "at_least": ("small", lambda value, bound: value >= bound),
     "above": ("small", lambda value, bound: value > bound),
     "at_most": ("large", lambda value, bound: value <= bound),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, ValuesView
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -100,6 +101,17 @@ class Registry(Mapping[str, T], Generic[T]):
             self._values[name] = load(self._lazy[name]) if name in self._lazy else self._load_outside(name)
         return self._values[name]
 
+    def available(self) -> dict[str, T]:
+        """Name → what stands behind it, without what another package offers and cannot load.
+
+        Such an entry point is said where its name is chosen; those who choose something else go on.
+        """
+        found = {}
+        for name in self:
+            with suppress(UserError):
+                found[name] = self[name]
+        return found
+
     def _load_outside(self, name: str) -> T:
         point = self._outside[name]
         package = point.dist.name if point.dist else "?"
@@ -130,3 +142,7 @@ class Schemas(Mapping[str, type]):
 
     def __getitem__(self, name: str) -> type:
         return self._registry[name].schema
+
+    def values(self) -> ValuesView[type]:
+        """The schemas of all entries that can be loaded."""
+        return {name: entry.schema for name, entry in self._registry.available().items()}.values()

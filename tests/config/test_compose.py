@@ -8,6 +8,7 @@ import yaml
 
 from unet_train.config.command_line import lay_over, quote_paths, split_partial
 from unet_train.config.compose import compose_command
+from unet_train.config.schema import TrainConfig
 from unet_train.config.tree import config_folder
 from unet_train.config.typed import typed
 from unet_train.errors import UserError
@@ -211,11 +212,11 @@ def test_a_config_from_before_a_key_was_there_stands_for_what_it_did_then():
     tree = compose_command("train", ["dataset=dic_hela", "dataset.root=x"]).tree
     del tree["dataset"]["ring"]
     del tree["augmentation"]["touching_share"]
-    config = typed("train", tree)
+    config = typed(TrainConfig, tree)
     assert (config.dataset.ring, config.augmentation.touching_share) == (0, 0.0)
     del tree["dataset"]["margin"]
     with pytest.raises(UserError, match=r"dataset\.margin "):
-        typed("train", tree)
+        typed(TrainConfig, tree)
 
 
 def test_a_fold_needs_the_number_of_folds_only_where_no_file_has_them(tmp_path):

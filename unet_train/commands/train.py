@@ -19,6 +19,7 @@ from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import Composed, compose_train
 from unet_train.config.recipes import sections_chosen_anew
+from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
 from unet_train.errors import UserError
 
@@ -41,7 +42,7 @@ def train(arguments: shell.Arguments) -> int:
     return run(composed)
 
 
-def run(composed: Composed) -> int:
+def run(composed: Composed[TrainConfig]) -> int:
     """Train in this process; a signal's exit code if one stopped it."""
     from unet_train.runs.training import Stopped, train_run
 
@@ -69,7 +70,7 @@ def sweep_job(config: Any) -> float:
         replace_mappings(config, words)
     OmegaConf.resolve(config)
     composed = Composed(
-        typed("train", config),
+        typed(TrainConfig, config),
         OmegaConf.to_container(config),  # type: ignore[arg-type]
         HydraConfig.get().runtime.output_dir,
     )
@@ -82,7 +83,7 @@ def sweep_job(config: Any) -> float:
         sys.exit(128 + stopped.signal_number)
 
 
-def start_processes(composed: Composed, arguments: shell.Arguments) -> int:
+def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments) -> int:
     """Start `trainer.devices` processes of this command, as torchrun does, and wait for them; the exit code.
 
     Not through torchrun itself, which answers a bad file with a traceback and a code of its own.

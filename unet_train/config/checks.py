@@ -7,12 +7,11 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from unet_train.config.schema import SGD, AdamW, Optimizer, TrainConfig
+from unet_train.config.schema import SGD, AdamW, Optimizer, OwnObject, TrainConfig, Weights
 from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
-from unet_train.models.encoders import ClassicKeys, with_imagenet_weights
+from unet_train.models.encoders import ClassicKeys, EncoderKeys, with_imagenet_weights
 
 MOST_CLASSES = 255
 """Ids 0 to 254; 255 is unknown (`data.records.IGNORE`)."""
@@ -75,7 +74,7 @@ def check_intensity_range(name: str, values: list[float] | None) -> None:
 SMALLEST_CROP = 16
 
 
-def check_crop_size(value: Any) -> None:
+def check_crop_size(value: object) -> None:
     """Refuse a crop that is neither a whole number, two of them, nor null, or smaller than 16 pixels."""
     if value is None:
         return
@@ -88,7 +87,7 @@ def check_crop_size(value: Any) -> None:
         raise UserError(f"augmentation.crop_size={value} is too small: at least {SMALLEST_CROP}")
 
 
-def check_own_encoder(encoder: Any) -> None:
+def check_own_encoder(encoder: EncoderKeys | OwnObject | None) -> None:
     """Refuse one of our encoders where a checkpoint says itself which one it has."""
     if encoder is not None and not isinstance(encoder, dict):
         raise UserError(
@@ -131,7 +130,7 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(f"split.folds={split.folds}: which one is the test part? Say split.fold=0, …")
     if split.fold is not None and split.folds is None and split.file is None:
         raise UserError("split.fold needs split.folds, the number of folds: split.folds=5 split.fold=0")
-    if split.folds is not None and not 0 <= split.fold < split.folds:
+    if split.folds is not None and split.fold is not None and not 0 <= split.fold < split.folds:
         raise UserError(
             f"split.fold={split.fold}: with split.folds={split.folds} it is 0 … {split.folds - 1}"
         )
@@ -166,7 +165,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
         raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0")
 
 
-def refuse_without_background(dataset: Any, head: str, why: str, remedy: str = "") -> None:
+def refuse_without_background(dataset: DatasetKeys, head: str, why: str, remedy: str = "") -> None:
     """Refuse what needs a background class where there is none.
 
     Parameters
@@ -192,22 +191,22 @@ def refuse_without_background(dataset: Any, head: str, why: str, remedy: str = "
         )
 
 
-def check_class_weights(values: Any) -> None:
+def check_class_weights(values: str | list[float] | None) -> None:
     """Refuse class weights that are neither null, auto nor a list of numbers."""
     if values in (None, "auto", "sqrt"):
         return
-    numbers = isinstance(values, list) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values
-    )
-    if not numbers or not all(map(math.isfinite, values)) or min(values, default=-1) < 0 or max(values) <= 0:
+    given: Sequence[object] = values if isinstance(values, list) else ()
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+    of_another_kind = not numbers or len(numbers) < len(given)
+    if of_another_kind or not all(map(math.isfinite, numbers)) or min(numbers) < 0 or max(numbers) <= 0:
         raise UserError(
             f"loss.class_weights={values}: auto, sqrt, or one number per class, none below 0 and one above"
         )
 
 
-def check_whole_model(names: Sequence[str], weights: Any) -> None:
+def check_whole_model(names: Sequence[str], weights: Weights | None) -> None:
     """Refuse what is not one way to a whole model: checkpoints that exist, or weights=brain_mri."""
-    kind = None if weights is None else weights.kind
+    kind = weights.kind if weights else None
     if kind not in (None, "brain_mri"):
         raise UserError(f"weights={kind} holds no whole model; say ckpt=FILE or weights=brain_mri")
     if names and kind:
@@ -216,7 +215,7 @@ def check_whole_model(names: Sequence[str], weights: Any) -> None:
         raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or weights=brain_mri)")
     for name in names:
         find_checkpoint(name)
-    if kind and weights.path and not expand(weights.path).is_file():
+    if weights and weights.path and not expand(weights.path).is_file():
         raise UserError(f"weights.path={weights.path}: no such file")
 
 

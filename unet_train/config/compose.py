@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -27,22 +27,24 @@ from unet_train.config.command_line import (
 )
 from unet_train.config.messages import explain, first_line, from_experiment, not_a_group
 from unet_train.config.recipes import sections_chosen_anew
-from unet_train.config.schema import SECTIONS
+from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
 from unet_train.errors import UserError
 
+Config = TypeVar("Config", covariant=True)
+
 
 @dataclass
-class Composed:
+class Composed(Generic[Config]):
     """A checked config, the plain YAML tree it came from, and Hydra's own part."""
 
-    config: Any
+    config: Config
     tree: dict[str, Any]
     run_folder: str
 
 
-def compose_command(command: str, overrides: Sequence[str], config_dir: str | None = None) -> Composed:
+def compose_command(command: str, overrides: Sequence[str], config_dir: str | None = None) -> Composed[Any]:
     """Compose and check the config of one command.
 
     Parameters
@@ -93,13 +95,13 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
         except OmegaConfBaseException as error:
             raise UserError(first_line(error)) from error
     try:
-        config = typed(command, composed)
+        config: Any = typed(COMMANDS[command], composed)
     except UserError as error:
         raise UserError(f"{error}{from_experiment(str(error), overrides)}") from error
     return Composed(config, OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
 
 
-def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Composed:
+def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Composed[TrainConfig]:
     """Compose a training run, or with ``resume=FOLDER`` take up the config of one.
 
     Raises
@@ -113,7 +115,7 @@ def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Co
     return compose_command("train", overrides, config_dir)
 
 
-def compose_resume(resume: str, overrides: list[str]) -> Composed:
+def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
     """The config a run folder keeps, with single keys laid over it.
 
     Raises
@@ -137,7 +139,7 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed:
         if isinstance(tree.get(name), dict):
             raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
     tree = lay_over(tree, overrides) | {"resume": str(folder)}
-    return Composed(typed("train", tree), tree, str(folder))
+    return Composed(typed(TrainConfig, tree), tree, str(folder))
 
 
 def _run_folder(composed: DictConfig) -> str:

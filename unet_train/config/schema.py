@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unet_train.data.layouts import LAYOUTS
+from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.keys import key, schema_fields
-from unet_train.models.encoders import ENCODERS
+from unet_train.models.encoders import ENCODERS, EncoderKeys
 from unet_train.registry import Schemas
+
+OwnObject = dict[str, Any]
+"""An object of the user's own, ``_target_`` with its arguments, in place of a section."""
 
 
 # --- weights ------------------------------------------------------------------------------------------
@@ -215,18 +218,18 @@ class Tile:
 class TrainConfig:
     """Everything `unet-train` is told."""
 
-    encoder: Any = key("the contracting path")
-    weights: Any = key("what it starts from")
-    model: Any = key("the rest of the net")
-    dataset: Any = key("what is learnt")
-    split: Any = key("who is held out")
-    augmentation: Any = key("random crops and transforms")
-    loss: Any = key("what is minimised")
-    optimizer: Any = key("how")
-    scheduler: Any = key("learning rate over time")
-    trainer: Any = key("length, batches, device")
-    checkpoint: Any = key("when it is saved")
-    tile: Any = key("tiles for large validation images")
+    encoder: EncoderKeys | OwnObject = key("the contracting path")
+    weights: Weights = key("what it starts from")
+    model: Model = key("the rest of the net")
+    dataset: DatasetKeys = key("what is learnt")
+    split: Split = key("who is held out")
+    augmentation: Augmentation = key("random crops and transforms")
+    loss: Loss | OwnObject = key("what is minimised")
+    optimizer: Optimizer = key("how")
+    scheduler: Scheduler = key("learning rate over time")
+    trainer: Trainer = key("length, batches, device")
+    checkpoint: Checkpoint = key("when it is saved")
+    tile: Tile = key("tiles for large validation images")
     seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
     resume: str | None = key("a run folder to go on with")
 
@@ -246,18 +249,22 @@ class EvalConfig:
     precision: str = key(
         "auto: bf16 where the hardware supports it natively", choices=("auto", "32", "bf16", "16")
     )
-    tile: Any = key("tiles for large images")
-    split: Any = key("another split than the run's; null: the run's")
-    dataset: Any = key("another data set than the run's; null: the run's")
-    encoder: Any = key("only for a run with an encoder of one's own (_target_): the same override again")
+    tile: Tile = key("tiles for large images")
+    split: Split | None = key("another split than the run's; null: the run's")
+    dataset: DatasetKeys | None = key("another data set than the run's; null: the run's")
+    encoder: OwnObject | None = key(
+        "only for a run with an encoder of one's own (_target_): the same override again"
+    )
 
 
 @dataclass
 class PredictConfig:
     """Everything `unet-predict` is told."""
 
-    ckpt: Any = key("checkpoint or run folder, or a list [a,b,c] whose probabilities are averaged")
-    weights: Any = key("weights=brain_mri in place of ckpt: the published brain MRI model")
+    ckpt: str | list[str] | None = key(
+        "checkpoint or run folder, or a list [a,b,c] whose probabilities are averaged"
+    )
+    weights: Weights | None = key("weights=brain_mri in place of ckpt: the published brain MRI model")
     input: str = key("an image, a folder (with its sub-folders) or a pattern; an existing path wins")
     output: str = key("folder for masks/, classes/, overlays/ and, where the model knows them, objects/")
     format: str = key(
@@ -272,8 +279,10 @@ class PredictConfig:
     precision: str = key(
         "auto: bf16 where the hardware supports it natively", choices=("auto", "32", "bf16", "16")
     )
-    tile: Any = key("tiles for large images")
-    encoder: Any = key("only for a model with an encoder of one's own (_target_): the same override again")
+    tile: Tile = key("tiles for large images")
+    encoder: OwnObject | None = key(
+        "only for a model with an encoder of one's own (_target_): the same override again"
+    )
 
 
 @dataclass
@@ -281,22 +290,24 @@ class ExportConfig:
     """Everything `unet-export` is told."""
 
     ckpt: str | None = key("checkpoint to export, runs/…/best.pt, or a run folder")
-    weights: Any = key("weights=brain_mri in place of ckpt: the published brain MRI model")
+    weights: Weights | None = key("weights=brain_mri in place of ckpt: the published brain MRI model")
     format: str = key("what is written", choices=("onnx", "torch_export", "safetensors"))
     output: str = key("folder for model.onnx, model.pt2 or model.safetensors, and model_card.md")
     pixels: str = key(
         "type of the pixels that go in; auto: uint8, or float32 where the data need it",
         choices=("auto", "uint8", "uint16", "float32"),
     )
-    encoder: Any = key("only for a model with an encoder of one's own (_target_): the same override again")
+    encoder: OwnObject | None = key(
+        "only for a model with an encoder of one's own (_target_): the same override again"
+    )
 
 
 @dataclass
 class DataConfig:
     """Everything `unet-data check` is told."""
 
-    dataset: Any = key("what is checked")
-    split: Any = key("who is held out")
+    dataset: DatasetKeys = key("what is checked")
+    split: Split = key("who is held out")
 
 
 COMMANDS: dict[str, type] = {

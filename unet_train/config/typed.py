@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_train.config.messages import first_line, flat_keys, near, not_a_group
-from unet_train.config.schema import COMMANDS, CUSTOM, SECTIONS
+from unet_train.config.schema import CUSTOM, SECTIONS, DataConfig, TrainConfig
 from unet_train.errors import UserError
 from unet_train.keys import REQUIRED, check_values, schema_fields
 
@@ -17,8 +18,11 @@ OPTIONAL = ("dataset", "encoder", "split", "weights")
 """Sections that may be null in commands that go by a checkpoint: then its own count."""
 
 
-def typed(command: str, tree: DictConfig | dict[str, Any]) -> Any:
-    """Check a composed tree against the schemas and turn it into dataclasses.
+Config = TypeVar("Config")
+
+
+def typed(schema: type[Config], tree: DictConfig | dict[str, Any]) -> Config:
+    """Check a composed tree against the schema of a command and turn it into that dataclass.
 
     Raises
     ------
@@ -26,13 +30,12 @@ def typed(command: str, tree: DictConfig | dict[str, Any]) -> Any:
         Naming the key: unknown, of a wrong type, missing, or outside its choices.
     """
     tree = OmegaConf.create(tree) if isinstance(tree, dict) else tree
-    schema = COMMANDS[command]
     known = schema_fields(schema)
     for name in map(str, tree):
         if name not in known:
             raise UserError(f"{name}: no such key{near(name, [*known, *flat_keys(tree)])}")
     values: dict[str, Any] = {}
-    needed = OPTIONAL if command in ("train", "data") else ()
+    needed = OPTIONAL if schema in (TrainConfig, DataConfig) else ()
     for name, (hint, _) in known.items():
         if name in SECTIONS:
             values[name] = _typed_section(name, tree, needed)
@@ -85,30 +88,30 @@ def _checked_scalar(name: str, value: Any, hint: Any) -> Any:
     if isinstance(value, DictConfig) or OmegaConf.is_list(value):
         value = OmegaConf.to_container(value)
     wrong = UserError(f"{name}={value}: wrong type, expected {_type_name(hint)}")
-    allowed: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
-    optional, base = _optional(hint)
+    kinds: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str, "list": list}
+    optional, bases = _optional(hint)
     if value is None:
-        if optional or base is Any:
+        if optional or Any in bases:
             return None
         raise wrong
-    expected = allowed.get(getattr(base, "__name__", ""))
-    if expected and (not isinstance(value, expected) or (isinstance(value, bool) and base is not bool)):
-        if base is str and isinstance(value, (int, float)):
+    expected = [kinds.get(getattr(base, "__name__", ""), object) for base in bases]
+    if not any(isinstance(value, kind) for kind in expected) or (
+        isinstance(value, bool) and not {bool, Any} & set(bases)
+    ):
+        if str in bases and isinstance(value, (int, float)):
             return str(value)
         raise wrong
     return value
 
 
-def _optional(hint: Any) -> tuple[bool, Any]:
-    arguments = getattr(hint, "__args__", ())
-    if type(None) in arguments:
-        return True, next(a for a in arguments if a is not type(None))
-    return False, hint
+def _optional(hint: Any) -> tuple[bool, list[Any]]:
+    """Whether null is allowed, and the types that are."""
+    arguments = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return type(None) in arguments, [one for one in arguments if one is not type(None)]
 
 
 def _type_name(hint: Any) -> str:
-    optional, base = _optional(hint)
-    name = getattr(base, "__name__", str(base))
+    optional, bases = _optional(hint)
     plain = {
         "str": "text",
         "int": "a whole number",
@@ -116,4 +119,5 @@ def _type_name(hint: Any) -> str:
         "bool": "true or false",
         "list": "a list",
     }
-    return plain.get(name, name) + (" or null" if optional else "")
+    names = [getattr(base, "__name__", str(base)) for base in bases]
+    return " or ".join([plain.get(name, name) for name in names] + (["null"] if optional else []))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import expand, find_checkpoint
-from unet_train.config.schema import EvalConfig, PredictConfig, Tile
+from unet_train.config.schema import EvalConfig, OwnObject, PredictConfig, Tile
 from unet_train.data.description import DataDescription
 from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.spec import build_model
@@ -50,7 +49,7 @@ class PredictorSettings:
 
 
 def load_predictor(
-    ckpt: str, settings: PredictorSettings | None = None, *, encoder: Mapping[str, Any] | None = None
+    ckpt: str, settings: PredictorSettings | None = None, *, encoder: OwnObject | None = None
 ) -> tuple[Predictor, Checkpoint, Path]:
     """A predictor from a checkpoint or run folder, the checkpoint, and the path of its file.
 

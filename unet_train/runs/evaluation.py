@@ -178,8 +178,8 @@ def choose_records(
     UserError
         For a part that is not there.
     """
-    run: TrainConfig = typed("train", lay_over(checkpoint.config, overrides) | {"resume": None})
-    if config.dataset is None and run.dataset.layout == "custom":
+    run = typed(TrainConfig, lay_over(checkpoint.config, overrides) | {"resume": None})
+    if config.dataset is None and isinstance(run.dataset, CustomKeys):
         raise UserError(
             "the run's data set is a class of your own, which a checkpoint never imports by itself: "
             f"add the override {_own_dataset(run.dataset)}"

@@ -101,7 +101,7 @@ def load_model(config: ExportConfig) -> tuple[Predictor, Origin]:
     if config.ckpt:
         predictor, checkpoint, file = load_predictor(config.ckpt, settings, encoder=config.encoder)
         return predictor, Origin(file, checkpoint)
-    path = config.weights.path
+    path = config.weights.path if config.weights else None
     predictor, notes = brain_mri_predictor(path, settings)
     for note in notes:
         LOGGER.info(note)

@@ -9,6 +9,7 @@ import numpy as np
 
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset
+from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import scale_pixels
@@ -89,7 +90,7 @@ def own_images(checkpoint: Checkpoint | None, data: DataDescription) -> OwnImage
 
 
 def _of_the_run(checkpoint: Checkpoint, data: DataDescription) -> OwnImages:
-    dataset = typed("train", checkpoint.config | {"resume": None}).dataset
+    dataset = typed(TrainConfig, checkpoint.config | {"resume": None}).dataset
     images = OwnImages()
     if dataset.layout == "custom":  # a class that a checkpoint names is never imported by that alone
         return images

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unet_train.config import schema
 from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
-from unet_train.config.schema import TrainConfig
+from unet_train.config.schema import OwnObject, TrainConfig
 from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
+from unet_train.models.encoders import EncoderKeys
 from unet_train.own_objects import call_target, check_call
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def build_source(dataset: DatasetKeys) -> Source:
     folder = dataset_root(dataset)
     offered: dict[str, Any] = {
         "name": dataset.name,
-        "intensity_range": tuple(dataset.intensity_range) if dataset.intensity_range else None,
+        "intensity_range": _declared_range(dataset),
     }
     offered |= {"root": str(folder)} if folder is not None else {}
     taken = inspect.signature(build).parameters
@@ -65,7 +67,14 @@ def build_source(dataset: DatasetKeys) -> Source:
     return source
 
 
-def build_split(split: Any, dataset: Any, records: list[Record]) -> Split:
+def _declared_range(dataset: DatasetKeys) -> tuple[float, float] | None:
+    if not dataset.intensity_range:
+        return None
+    low, high = dataset.intensity_range
+    return float(low), float(high)
+
+
+def build_split(split: schema.Split, dataset: DatasetKeys, records: list[Record]) -> Split:
     """Train, val and test records by the `split` section."""
     from unet_train.data.splits import make_split
 
@@ -103,7 +112,7 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         target_params=dict(dataset.target_params),
         scale=float(dataset.scale),
         normalisation=normalisation_mode(config),
-        intensity_range=tuple(dataset.intensity_range) if dataset.intensity_range else None,
+        intensity_range=_declared_range(dataset),
         margin=source.margin,
         has_instances=has_instances,
         has_background=has_background(source),
@@ -143,7 +152,7 @@ def normalisation_mode(config: TrainConfig) -> str:
     return {"imagenet": "fixed", "brain_mri": "brain"}.get(config.weights.kind, "image")
 
 
-def encoder_params(encoder: Any) -> dict[str, Any]:
+def encoder_params(encoder: EncoderKeys | OwnObject) -> dict[str, Any]:
     """An encoder section in the plain form of a model description."""
     if isinstance(encoder, dict):
         arguments = {k: v for k, v in encoder.items() if k != "_target_"}
@@ -188,7 +197,7 @@ def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[st
     )
 
 
-def custom_encoder(encoder: Any) -> Callable[[int], nn.Module] | None:
+def custom_encoder(encoder: EncoderKeys | OwnObject | None) -> Callable[[int], nn.Module] | None:
     """A user's own encoder as a function of the input channels; None for ours."""
     if not isinstance(encoder, dict):
         return None
@@ -198,7 +207,11 @@ def custom_encoder(encoder: Any) -> Callable[[int], nn.Module] | None:
 
 # --- training -----------------------------------------------------------------------------------------
 def build_loss(
-    loss: Any, classes: int, *, background: bool = True, class_weights: Sequence[float] | None = None
+    loss: schema.Loss | OwnObject,
+    classes: int,
+    *,
+    background: bool = True,
+    class_weights: Sequence[float] | None = None,
 ) -> Loss:
     """The loss a `loss` section describes, for a model of so many classes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unet_train.config.compose import Composed
+from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.orientation import decide, look, sample
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation, upright
 from unet_train.data.records import Record, Source
@@ -12,7 +13,7 @@ from unet_train.errors import UserError
 from unet_train.runs.training_data import TrainingData
 
 
-def augmentation_for(composed: Composed, data: TrainingData) -> tuple[Augmentation, list[str]]:
+def augmentation_for(composed: Composed[TrainConfig], data: TrainingData) -> tuple[Augmentation, list[str]]:
     """The transforms, without those that turn up down where the images have an up; what was decided, in a line.
 
     The run's config keeps the decision in place of ``auto``, so that a resumed run cannot decide otherwise.

@@ -106,7 +106,7 @@ class Models:
             declared = loaded[0][1].section("dataset").get("channels")
             check_alike(predictors, names)
         else:
-            predictor, notes = brain_mri_predictor(config.weights.path, settings)
+            predictor, notes = brain_mri_predictor(config.weights.path if config.weights else None, settings)
             predictors = [predictor]
         first = predictors[0]
         chosen = config.intensity_range

@@ -35,7 +35,7 @@ from unet_train.training.run_folder import History, claim, keep_config, refuse_t
 __all__ = ["Stopped", "train_run"]
 
 
-def train_run(composed: Composed) -> float:
+def train_run(composed: Composed[TrainConfig]) -> float:
     """Train as the config says; the best validation score (NaN without a validation part).
 
     Raises
@@ -53,7 +53,7 @@ def train_run(composed: Composed) -> float:
         return start_run(composed, hardware)
 
 
-def start_run(composed: Composed, hardware: Hardware) -> float:
+def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     """A new run; its best validation score."""
     config, folder = composed.config, run_folder(composed)
     log_to(None)
@@ -87,7 +87,7 @@ def start_run(composed: Composed, hardware: Hardware) -> float:
         raise
 
 
-def resume_run(composed: Composed, hardware: Hardware) -> float:
+def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     """A run that was stopped, or that is to train longer; its best validation score."""
     config, folder = composed.config, run_folder(composed)
     resumed = read_checkpoint(folder / "last.pt")

@@ -12,7 +12,7 @@ from torch import nn
 
 from unet_train.config.checks import expand
 from unet_train.config.compose import Composed
-from unet_train.config.schema import TrainConfig
+from unet_train.config.schema import Loss, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.inference.predictor import Predictor, Tiling
@@ -35,7 +35,7 @@ from unet_train.training.train_state import TrainState
 class Run:
     """A run before its next step, new or resumed."""
 
-    composed: Composed
+    composed: Composed[TrainConfig]
     hardware: Hardware
     data: TrainingData
     training: TrainingSet
@@ -81,13 +81,17 @@ class Run:
         )
 
 
-def run_folder(composed: Composed) -> Path:
+def run_folder(composed: Composed[TrainConfig]) -> Path:
     """The run folder of a config."""
     return Path(expand(composed.run_folder))
 
 
 def set_up(
-    composed: Composed, hardware: Hardware, data: TrainingData, augmentation: Augmentation, model: UNet
+    composed: Composed[TrainConfig],
+    hardware: Hardware,
+    data: TrainingData,
+    augmentation: Augmentation,
+    model: UNet,
 ) -> Run:
     """Put a run together around a model that has its starting weights."""
     config = composed.config
@@ -96,7 +100,7 @@ def set_up(
     updates = epoch_lengths(len(training), settings, hardware.context)[1] * config.trainer.epochs
     weights = class_weights(config, training, len(data.outputs))
     notes = []
-    if weights is not None:
+    if weights is not None and isinstance(config.loss, Loss):
         said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.outputs, weights, strict=True))
         notes.append(f"class weights ({config.loss.class_weights}): {said}")
     state = train_state(config, hardware, data, model, weights, updates)

@@ -110,7 +110,7 @@ ENCODERS.register(
 
 def with_imagenet_weights() -> list[str]:
     """Names of the encoders that have ImageNet weights."""
-    return [name for name, encoder in ENCODERS.items() if encoder.imagenet]
+    return [name for name, encoder in ENCODERS.available().items() if encoder.imagenet]
 
 
 def find_encoder(kind: str) -> Encoder:
