@@ -1,6 +1,6 @@
 """Tif images larger than the memory: regions are read, tiles are written, nothing is ever held whole.
 
-The rules for axes, alpha, palettes and scaling are those of `unet_train.data.io.images`.
+The rules for axes, alpha, palettes, turns and scaling are those of `unet_train.data.io.images`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from unet_train.atomic import replacing
-from unet_train.data.io.images import _broken, _fit_channels, _has_alpha, _scale, _series, _tif_layout
+from unet_train.data.io.files import broken
+from unet_train.data.io.tif import has_alpha, one_series, shown_colours, tif_layout, tif_turn
+from unet_train.data.io.turns import stored_box, turned, turned_size
+from unet_train.data.io.values import fit_channels, scale
 from unet_train.errors import UserError
 
 CACHE_BYTES = 64 << 20
@@ -70,7 +73,7 @@ class TifRegions:
         try:
             self._file = tifffile.TiffFile(self.path)
         except Exception as error:
-            raise _broken(self.path, error) from None
+            raise broken(self.path, error) from None
         try:
             self._open()
         except UserError:
@@ -78,11 +81,11 @@ class TifRegions:
             raise
         except Exception as error:
             self._file.close()
-            raise _broken(self.path, error) from None
+            raise broken(self.path, error) from None
 
     def _open(self) -> None:
-        series = _series(self.path, self._file)
-        self._axes, shape = _tif_layout(self.path, series, self.channels)
+        series = one_series(self.path, self._file)
+        self._axes, shape = tif_layout(self.path, series, self.channels)
         pages = [page.aspage() if hasattr(page, "aspage") else page for page in series.pages]
         page = self._page = pages[0]
         height, width = page.imagelength, page.imagewidth
@@ -97,7 +100,9 @@ class TifRegions:
         self._pages = pages
         self._samples = samples
         self._dtype = np.dtype(page.dtype)
-        self._alpha = _has_alpha(page, samples, self.channels)
+        self._alpha = has_alpha(page, samples, self.channels)
+        self._turn = tif_turn(page)
+        self._stored_size = (height, width)
         segment = self._segment_rows * self._segment_columns * self._dtype.itemsize
         segment *= page.samplesperpixel if page.planarconfig == 1 else 1
         if not self._plain and segment > LARGEST_SEGMENT:
@@ -106,7 +111,7 @@ class TifRegions:
                 "save it as a tiled tif"
             )
         probe = self.read(0, 1, 0, 1)
-        self.shape = (height, width, probe.shape[2])
+        self.shape = (*turned_size((height, width), self._turn), probe.shape[2])
 
     @property
     def _segment_rows(self) -> int:
@@ -137,6 +142,7 @@ class TifRegions:
             If that part of the file is damaged or has values without a rule.
         """
         page = self._page
+        top, bottom, left, right = stored_box((top, bottom, left, right), self._stored_size, self._turn)
         try:
             if len(self._pages) > 1:
                 planes = [
@@ -151,16 +157,13 @@ class TifRegions:
         except UserError:
             raise
         except Exception as error:
-            raise _broken(self.path, error) from None
+            raise broken(self.path, error) from None
         if self._alpha:
             array = array[..., :-1]
-        if page.photometric == 3 and page.colormap is not None:
-            array = (np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)[array[..., 0]]
-        elif page.photometric == 0 and array.dtype in (np.uint8, np.uint16):
-            array = np.iinfo(array.dtype).max - array
+        array = turned(shown_colours(array, page, self.channels), self._turn)
         if self.channels is not None:
-            array = _fit_channels(array, self.channels, self.path)
-        return np.ascontiguousarray(_scale(array, self.intensity_range, self.path))
+            array = fit_channels(array, self.channels, self.path)
+        return np.ascontiguousarray(scale(array, self.intensity_range, self.path))
 
     def _pixels(
         self, page_number: int, plane: int, top: int, bottom: int, left: int, right: int
