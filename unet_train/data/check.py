@@ -256,9 +256,14 @@ def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int
         look.problems.append(
             Problem(record.image, f"float values from {look.low:g} to {look.high:g}, not in [0, 1]")
         )
+    look.digest = image_digest(image)
+
+
+def image_digest(image: np.ndarray) -> str:
+    """sha1 of a picture's shape, dtype and pixels: the same for a file saved anew without loss."""
     digest = hashlib.sha1(f"{image.shape} {image.dtype}".encode(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(image).data)
-    look.digest = digest.hexdigest()
+    return digest.hexdigest()
 
 
 def _look_at_truth(look: _Look, record: Record, truth: Truth, classes: Sequence[str], count: bool) -> None:

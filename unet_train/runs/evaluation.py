@@ -19,7 +19,7 @@ from unet_train.config.checks import check_dataset, expand
 from unet_train.config.command_line import lay_over
 from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.config.typed import typed
-from unet_train.data.check import check_source, format_problems
+from unet_train.data.check import check_source, format_problems, image_digest
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image
 from unet_train.data.layouts import DatasetKeys
@@ -189,6 +189,9 @@ def choose_records(
     check_dataset(dataset)
     source = build_source(dataset)
     records = source.records()
+    if not other and _other_content(source, records, checkpoint, overrides):
+        other = True
+        LOGGER.info("the images are not those of the run, so all of them are scored (part=… chooses)")
     own_split = not other and not any(o.startswith(("split.", "dataset.test_groups")) for o in overrides)
     if own_split:
         by_key = {record.key: record for record in records}
@@ -211,6 +214,26 @@ def choose_records(
         there = [p for p in parts if any(r.scorable for r in parts[p])]
         raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
     return source, chosen, part, dataset
+
+
+def _other_content(
+    source: Source, records: Sequence[Record], checkpoint: Checkpoint, overrides: Sequence[str]
+) -> bool:
+    """Whether another folder was named and holds none of the images that the run was trained on.
+
+    Names say nothing: many cameras count from img_0001. A moved or copied folder of the run's own data has at least
+    one of its training images under the same key.
+    """
+    if not checkpoint.image_hashes or not any(o.startswith("dataset.root=") for o in overrides):
+        return False
+    known = [record for record in records if record.key in checkpoint.image_hashes]
+    for record in known:
+        try:
+            if image_digest(source.read_image(record)) == checkpoint.image_hashes[record.key]:
+                return False
+        except UserError:
+            continue  # the data check reports unreadable files
+    return True
 
 
 def _same_class(dataset: DatasetKeys, of_the_run: DatasetKeys) -> bool:

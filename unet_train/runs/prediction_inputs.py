@@ -138,6 +138,10 @@ def find_inputs(typed: str, output: Path | None = None) -> Inputs:
                 f"{len(files) - len(chosen)} masks left out ({_named_mask(files, chosen)} beside its image)"
             )
         files = chosen
+        unread = _unread(root, results) if path.is_dir() else []
+        if unread:
+            more = ", …" if len(unread) > 3 else ""
+            notes.append(f"{len(unread)} files not read, by their endings: {', '.join(unread[:3])}{more}")
     if not files:
         raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
     names = unique_names([f.relative_to(root) for f in files])
@@ -158,6 +162,24 @@ def _matching(pattern: Path) -> tuple[Path, list[Path]]:
         elif match.suffix.lower() in IMAGE_SUFFIXES:
             found.add(match)
     return Path(*parts[:plain]), sorted(found, key=lambda file: natural_key(file.as_posix()))
+
+
+def _unread(root: Path, results: Sequence[Path]) -> list[str]:
+    """Files of a folder that are no images by their ending, hidden files and results of a run aside."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") for part in parts)
+        if (
+            hidden
+            or path.suffix.lower() in IMAGE_SUFFIXES
+            or path.name == "predicted.csv"
+            or not path.is_file()
+        ):
+            continue
+        if not any(path.resolve().is_relative_to(folder) for folder in results):
+            found.append("/".join(parts))
+    return found
 
 
 def _result_folders(root: Path, output: Path | None) -> list[Path]:

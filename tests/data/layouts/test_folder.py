@@ -50,6 +50,7 @@ def test_suffix(tmp_path):
     pair(tmp_path, "a", suffix="_mask")
     pair(tmp_path, "b", suffix="_mask")
     assert [record.key for record in FolderSource(tmp_path, suffix="_mask").records()] == ["a", "b"]
+    write_image(tmp_path / "images/c.png", IMAGE)  # one without a mask: no rule of names pairs all
     with pytest.raises(UserError, match=r"images.a\.png.*dataset\.suffix"):
         FolderSource(tmp_path)
 
@@ -135,7 +136,7 @@ def test_sizes_differ(tmp_path):
         ([0, 3], None, None, {0: 0, 1: 1, 2: 2, 3: 3}, "1, 2 did not occur"),
         ([0, 1, 255], None, 255, {0: 0, 1: 1}, ""),
         ([0, 40], None, None, {0: 0, 40: 1}, "0 is class 0, 40 is class 1"),
-        ([1, 2], None, None, {1: 0, 2: 1}, "1 is class 0"),
+        ([1, 2], 2, None, {1: 0, 2: 1}, "1 is class 0"),
         ([0, 128, 255], 3, None, {0: 0, 128: 1, 255: 2}, "128 is class 1"),
         ([0], 3, None, {0: 0, 1: 1, 2: 2}, "1, 2 did not occur"),
     ],

@@ -4,9 +4,11 @@
 
     root/images/a.png   root/masks/a.png              or: root/train/images/…  root/train/masks/…
     root/images/s/b.tif root/masks/s/b.tif                root/val/images/…, root/test/images/…
+                                                      or: root/images/train/…  root/masks/train/…
 
 An image and its mask have the same name without its ending (`suffix` may follow it in the mask's), in the
-same sub-folder. Where two images differ only in the ending, their masks must carry it too.
+same sub-folder. Where two images differ only in the ending, their masks must carry it too. Where no two names are
+the same, images and masks are paired by what varies in their names.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.io.images import list_images, read_labels
+from unet_train.data.io.images import IMAGE_SUFFIXES, Stored, list_images, read_stored
 from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
+from unet_train.data.layouts.affixes import find_affixes
 from unet_train.data.layouts.background import (
     FIRST_CLASS,
     NO_BACKGROUND,
@@ -30,12 +33,13 @@ from unet_train.data.layouts.background import (
     describe_background,
     unknown_name,
 )
-from unet_train.data.layouts.common import FilesSource, palette_of_classes, read_sized_labels, refuse_binary
+from unet_train.data.layouts.common import FilesSource, check_size, palette_of_classes, refuse_binary
+from unet_train.data.layouts.palettes import PaletteRule, find_palette_rule, read_values
+from unet_train.data.layouts.parts import part_folders
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 from unet_train.keys import key
 
-PARTS = ("train", "val", "test")
 _MOST_CLASSES = 32  # more distinct values in undeclared masks are grey levels or object numbers, not classes
 _SAMPLED_MASKS = 256
 _SAMPLED_PIXELS = 100_000_000  # about a second of reading
@@ -124,6 +128,7 @@ class FolderSource(FilesSource):
         self._images, self._masks, self._suffix = images, masks, suffix
         self._ignore = ignore_value
         self._records = _with_groups(self._list(), self._groups(group_regex, group_csv))
+        self._palette_rule = PaletteRule()
         found = self._find_classes(classes, values, background)
         self._values, self._classes = dict(found.values), found.names
         self.has_background = found.has_background
@@ -136,6 +141,8 @@ class FolderSource(FilesSource):
     @property
     def palette(self) -> list[tuple[int, int, int]] | None:
         """Colours by class id, if the masks have them; see `common.palette_of_classes`."""
+        if self._palette_rule.values is not None:
+            return None
         return palette_of_classes(self._records[0].labels["mask"], self._values, len(self._classes))
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
@@ -147,7 +154,8 @@ class FolderSource(FilesSource):
             Another size than the image, or a pixel value that is no class, with the file and the values.
         """
         path = record.labels["mask"]
-        labels = read_sized_labels(path, record.image, self._declared_channels)
+        labels = read_values(path, self._palette_rule)
+        check_size(path, labels, record.image, self._declared_channels)
         if not self._instances:
             return Truth(classes=self._to_classes(path, labels))
         instances = labels.astype(np.int32)
@@ -181,18 +189,21 @@ class FolderSource(FilesSource):
     # --- files ----------------------------------------------------------------------------------------------
 
     def _list(self) -> list[Record]:
-        plain = (self._root / self._images).is_dir()
-        parts = [part for part in PARTS if (self._root / part / self._images).is_dir()]
-        if plain and parts and self._images not in ("", "."):
+        images = self._root / self._images
+        parts = {p: f for p, f in part_folders(self._root).items() if (f / self._images).is_dir()}
+        if images.is_dir() and parts and self._images not in ("", "."):
+            folder = next(iter(parts.values())).name
             self.notes.append(
-                f"{self._root} holds {self._images}/ and {parts[0]}/{self._images}/ too; the first is used"
+                f"{self._root} holds {self._images}/ and {folder}/{self._images}/ too; the first is used"
             )
         records: list[Record] = []
-        if plain:
-            records = self._list_pairs(self._root, None)
+        if images.is_dir():
+            records = self._list_parts_inside(images) or self._list_pairs(images, self._mask_root(), None)
         elif parts:
-            for part in parts:
-                records += self._list_pairs(self._root / part, part)
+            for part, folder_of_part in parts.items():
+                records += self._list_pairs(
+                    folder_of_part / self._images, _existing_masks(folder_of_part / self._masks), part
+                )
         else:
             raise UserError(
                 f"dataset.root: {self._root} holds neither {self._images}/ nor train/{self._images}/; "
@@ -207,10 +218,40 @@ class FolderSource(FilesSource):
             )
         return records
 
-    def _list_pairs(self, root: Path, part: str | None) -> list[Record]:
-        image_root, mask_root = root / self._images, root / self._masks
-        if not mask_root.is_dir():
-            raise UserError(f"dataset.root: {mask_root} does not exist; name the folder with dataset.masks")
+    def _mask_root(self) -> Path:
+        return _existing_masks(self._root / self._masks)
+
+    def _list_parts_inside(self, images: Path) -> list[Record]:
+        """Records of ``images/train``, ``images/val`` …; none where the folder has no such sub-folders."""
+        if self._images in ("", "."):
+            return []  # train/ beside the images of the root itself: an ordinary sub-folder
+        parts = part_folders(images)
+        if not parts:
+            return []
+        loose = list_images(images)
+        others = sorted(
+            path.name
+            for path in images.iterdir()
+            if path.is_dir() and path not in parts.values() and not path.name.startswith(".")
+        )
+        if loose:
+            raise UserError(
+                f"{images}: holds {next(iter(parts.values())).name}/, a part of the split, and {loose[0].name} beside "
+                "it; move that into one of the parts"
+            )
+        if others:
+            self.notes.append(f"{images}: not used, because no part of the split: {', '.join(others)}")
+        masks = self._mask_root()
+        mask_parts = part_folders(masks)
+        records = []
+        for part, folder in parts.items():
+            if part not in mask_parts:
+                raise UserError(f"{masks}: has no folder for {folder}; add {masks / folder.name}")
+            records += self._list_pairs(folder, mask_parts[part], part)
+        return records
+
+    def _list_pairs(self, image_root: Path, mask_root: Path, part: str | None) -> list[Record]:
+        self._name_unread(image_root)
         images = list_images(image_root, recursive=True)
         if self._images == self._masks:
             images = [path for path in images if not path.stem.endswith(self._suffix)]
@@ -219,6 +260,53 @@ class FolderSource(FilesSource):
             ]
         else:
             masks = list_images(mask_root, recursive=True)
+            if mask_root != image_root:
+                self._name_unread(mask_root)
+        records = self._pair_same_names(images, masks, image_root, mask_root, part)
+        if not records and not self._suffix:
+            records = self._pair_by_what_varies(images, masks, image_root, mask_root, part)
+        return records
+
+    def _name_unread(self, folder: Path) -> None:
+        """Say which files have an ending that is not read."""
+        unread = sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        if unread:
+            more = ", …" if len(unread) > 3 else ""
+            self.notes.append(f"{folder}: {len(unread)} files not read: {', '.join(unread[:3])}{more}")
+
+    def _pair_by_what_varies(
+        self, images: list[Path], masks: list[Path], image_root: Path, mask_root: Path, part: str | None
+    ) -> list[Record]:
+        """Pairs of names that differ by one prefix and suffix of all images and one of all masks."""
+        image_stems = {p.relative_to(image_root).with_suffix("").as_posix(): p for p in images}
+        mask_stems = {p.relative_to(mask_root).with_suffix("").as_posix(): p for p in masks}
+        if len(image_stems) < len(images) or len(mask_stems) < len(masks):
+            return []
+        found = find_affixes(list(image_stems), list(mask_stems))
+        if found is None:
+            return []
+        of_images, of_masks = found
+        self._problems = [item for item in self._problems if Path(item[0]) not in {*images, *masks}]
+        where = mask_root.relative_to(self._root).as_posix()
+        self.notes.append(f"images named {of_images} are paired with the masks {of_masks} in {where}/")
+        by_rest = {of_masks.part_between(stem): path for stem, path in mask_stems.items()}
+        return [
+            Record(
+                key=f"{part}/{stem}" if part else stem,
+                image=str(path),
+                labels={"mask": str(by_rest[of_images.part_between(stem)])},
+                part=part,
+            )
+            for stem, path in image_stems.items()
+        ]
+
+    def _pair_same_names(
+        self, images: list[Path], masks: list[Path], image_root: Path, mask_root: Path, part: str | None
+    ) -> list[Record]:
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in masks:
             by_stem[path.relative_to(mask_root).with_suffix("").as_posix()].append(path)
@@ -292,6 +380,7 @@ class FolderSource(FilesSource):
         else:
             sampled = list(self._sampled_values())
             if names is None:
+                _refuse_gaps(sampled, self._ignore)
                 _refuse_object_numbers(sampled, self._ignore)
             mapping, note = discover_values(
                 sampled,
@@ -345,15 +434,35 @@ class FolderSource(FilesSource):
 
     def _sampled_values(self) -> Iterable[tuple[str, list[int]]]:
         """Mask paths with their distinct values: all of them, of a large data set an evenly spread sample."""
-        count = min(len(self._records), _SAMPLED_MASKS)
+        looked: list[tuple[str, Stored]] = []
         pixels = 0
-        for index in _spread(len(self._records), count):
+        for index in _spread(len(self._records), min(len(self._records), _SAMPLED_MASKS)):
             path = self._records[index].labels["mask"]
-            labels = read_labels(path)
-            yield path, _distinct(labels)
-            pixels += labels.size
+            stored = read_stored(path)
+            pixels += stored.array.size
+            if stored.palette is None:
+                read_values(path, PaletteRule())  # refuses colours and pages
+            looked.append((path, _small(stored)))
             if pixels > _SAMPLED_PIXELS:
-                return
+                break
+        self._palette_rule, said = find_palette_rule(looked)
+        if said:
+            self.notes.append(said)
+        for path, stored in looked:
+            yield path, _distinct(self._palette_rule.labels(path, stored))
+
+
+def _small(stored: Stored) -> Stored:
+    """The distinct values alone, as one row: hundreds of whole masks would fill the memory."""
+    if stored.array.ndim != 2:
+        return stored
+    return Stored(np.array([_distinct(stored.array)], stored.array.dtype), stored.palette)
+
+
+def _existing_masks(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"dataset.root: {folder} does not exist; name the folder with dataset.masks")
+    return folder
 
 
 def discover_values(
@@ -368,8 +477,8 @@ def discover_values(
     In this order: values that are ids already (0, 1, 2, …; all below `classes`, or below 32) stay; {0, 255}
     and any other *two* values become 0 and 1; as many values as classes are declared are taken in ascending
     order. Everything else is refused: more values than classes, more than 32 distinct values (grey levels of
-    an anti-aliased or JPEG mask, object numbers), several values with gaps and no declaration, three and more
-    undeclared values without a 0, unless it is known which of them is the background.
+    an anti-aliased or JPEG mask, object numbers), several values with gaps and no declaration, undeclared values
+    without a 0, unless it is known which of them is the background.
 
     Parameters
     ----------
@@ -394,6 +503,7 @@ def discover_values(
     """
     limit = classes or _MOST_CLASSES
     first_file: dict[int, str] = {}
+    masks = list(masks)
     for path, values in masks:
         for value in values:
             first_file.setdefault(int(value), path)
@@ -408,7 +518,7 @@ def discover_values(
         raise UserError(f"{first_file[found[0]]}: negative mask values ({text}); declare dataset.values")
     if found and found[-1] < limit and (len(found) > 1 or classes is not None):
         if classes is None and found[0] > 0:
-            if len(found) > 2 and not background_is_known:
+            if not background_is_known:
                 raise UserError(
                     f"{first_file[found[0]]}: mask values {text} have no 0; which of them is the background? Say "
                     f"dataset.background={found[0]} (or another value), or dataset.background=none if all are classes"
@@ -424,6 +534,12 @@ def discover_values(
             f"the masks hold one value only, {text or 'none'}{where}: nothing to learn; "
             "look at the masks, or declare dataset.values"
         )
+    if found == [0, 1, 255] and classes in (None, 2) and ignore_value is None and _mixed_scales(masks):
+        return {
+            0: 0,
+            1: 1,
+            255: 1,
+        }, "some masks hold 0 and 1, others 0 and 255: both 1 and 255 are taken as class 1"
     if found == [0, 255] and classes in (None, 2):
         return {0: 0, 255: 1}, "mask values 0 and 255 are taken as classes 0 and 1"
     if (classes is None and len(found) == 2) or len(found) == classes:
@@ -442,6 +558,28 @@ def discover_values(
         f"{first_file[found[-1]]}: mask values {text} are neither class ids nor two values (anti-aliased "
         f"or JPEG?); save class ids, or declare {_example(found)}"
     )
+
+
+def _mixed_scales(masks: Iterable[tuple[str, Sequence[int]]]) -> bool:
+    """Whether no mask holds both 1 and 255, though both occur: two programs wrote the foreground differently."""
+    return not any(1 in values and 255 in values for _, values in masks)
+
+
+def _refuse_gaps(masks: Sequence[tuple[str, Sequence[int]]], ignore_value: int | None) -> None:
+    """Numbers with gaps that are others in each file are object numbers, or classes that want names."""
+    sets = [frozenset(int(v) for v in values if v > 0 and v != ignore_value) for _, values in masks]
+    union = frozenset().union(*sets)
+    # Two numbers for the foreground, or class ids of which each file shows most, are no object numbers.
+    if len(sets) < 3 or len(union) < 5 or len(union) == max(union):
+        return
+    shown = sum(map(len, sets)) / (len(sets) * len(union))
+    if len(set(sets)) > len(sets) // 2 and shown < 0.6:
+        first, second = masks[0], next(m for m, s in zip(masks, sets, strict=True) if s != sets[0])
+        raise UserError(
+            f"the mask values differ from file to file, with gaps ({first[0]}: {_list_values(first[1])}; {second[0]}: "
+            f"{_list_values(second[1])}): is that one number per object? Say dataset.instances=true; if they are "
+            "classes, name them in dataset.classes or declare dataset.values"
+        )
 
 
 def _refuse_object_numbers(masks: Sequence[tuple[str, Sequence[int]]], ignore_value: int | None) -> None:
