@@ -231,3 +231,32 @@ def test_other_data_are_scored_whole_though_the_run_held_out_a_share(write_image
     assert json.loads(Path("all/metrics.json").read_text())["n_images"] == 5
     assert run_command("eval", "ckpt=run", "output=own") == 0
     assert json.loads(Path("own/metrics.json").read_text())["n_images"] == 1
+
+
+def test_the_runs_own_images_are_known_by_content_not_by_name(write_images, run_command, short):
+    write_images(Path("mine"), 6)
+    write_images(Path("namesakes"), 6, image=lambda i, pixels: 255 - pixels)
+    shutil.copytree("mine", "moved")
+    words = ["dataset=folder", "dataset.root=mine", "split.test_fraction=0.2", "hydra.run.dir=run"]
+    assert run_command("train", *short, *words) == 0
+    scored = {}
+    for root in ("namesakes", "moved"):
+        assert run_command("eval", "ckpt=run", f"dataset.root={root}", f"output={root}_scores") == 0
+        scored[root] = json.loads(Path(f"{root}_scores/metrics.json").read_text())
+    assert (scored["namesakes"]["part"], scored["namesakes"]["n_images"]) == ("all", 6)
+    assert (scored["moved"]["part"], scored["moved"]["n_images"]) == ("test", 1)
+
+
+def test_inputs_that_are_not_read_are_named(write_images, run_command, short, capsys):
+    write_images(Path("mine"), 4)
+    assert run_command("train", *short, "dataset=folder", "dataset.root=mine", "hydra.run.dir=run") == 0
+    shutil.copytree("mine/images", "new")
+    for name in ("scan.heic", "scan.czi", ".DS_Store"):
+        Path("new", name).write_bytes(b"x")
+    capsys.readouterr()
+    assert run_command("predict", "ckpt=run", "input=new", "output=out") == 0
+    said = "".join(capsys.readouterr())
+    assert "scan.czi" in said
+    assert "scan.heic" in said
+    assert ".DS_Store" not in said
+    assert len(list(Path("out/classes").iterdir())) == 4
