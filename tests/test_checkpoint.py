@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from unet_train.checkpoint import AverageState, Checkpoint, TrainingState
+from unet_train.checkpoint import AverageState, Checkpoint, EpochSums, Position, RandomStates, TrainingState
 from unet_train.data.description import DataDescription
+from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
 from unet_train.inference.predictor import Tiling
@@ -28,6 +29,7 @@ COMMON = [
 ]
 BEST = [*COMMON, "epoch", "step", "metrics"]
 LAST = [*COMMON, "ema", "optimizer", "schedule", "scaler", "rng", "state"]
+STATE = ["epoch", "batches", "update", "best", "best_epoch", "stale", "sums", "stopped_early"]
 """Keys of the files that unet-train 0.1.0 wrote, of before there was a `Checkpoint` (commit d77181f)."""
 
 DATA_KEYS = {
@@ -75,7 +77,7 @@ def best(**changes):
         data=DATA,
         state_dict=weights(),
         config={"seed": 1, "dataset": {"channels": 1}, "weights": None},
-        split={"train": ["a", "b"], "val": ["c"], "test": [], "notes": []},
+        split=SplitKeys(("a", "b"), ("c",), notes=("val is a block",), by="block"),
         image_hashes={"a": "1", "b": "2"},
         truth_hashes={"a": "3", "b": "4"},
         versions={"unet_train": "0.1.0"},
@@ -89,8 +91,13 @@ def best(**changes):
 def last():
     ema = AverageState(7, weights(seed=1))
     optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}
+    sums = EpochSums(torch.tensor([0.5]), torch.tensor([2.0]), torch.eye(2, dtype=torch.int64))
     training = TrainingState(
-        ema, optimizer, {"best": 1.0}, {}, {"torch": torch.get_rng_state()}, {"epoch": 3}
+        rng=RandomStates(torch.get_rng_state(), ["MT19937", [1, 2], 3, 0, 0.0], [3, [1, 2], None]),
+        position=Position(epoch=3, batches=2, update=14, best=0.5, best_epoch=2, stale=1, sums=sums),
+        optimizer=optimizer,
+        schedule={"best": 1.0},
+        ema=ema,
     )
     return best(epoch=None, step=None, metrics=None, training=training)
 
@@ -103,7 +110,9 @@ def assert_same(found, expected):
         assert found.keys() == expected.keys()
         for key in expected:
             assert_same(found[key], expected[key])
-    elif isinstance(expected, Checkpoint | TrainingState | AverageState):
+    elif isinstance(
+        expected, Checkpoint | TrainingState | AverageState | RandomStates | Position | EpochSums
+    ):
         assert type(found) is type(expected)
         for item in fields(expected):
             if item.name != "path":
@@ -147,6 +156,16 @@ def test_the_file_has_the_keys_and_plain_types_it_always_had(tmp_path):
     assert content["objects"] == ObjectRule().to_dict()
     content = torch.load(tmp_path / "last", weights_only=True)
     assert list(content["ema"]) == ["updates", "average"]
+    assert list(content["rng"]) == ["torch", "numpy", "python"]
+    assert list(content["state"]) == STATE
+    assert list(content["state"]["sums"]) == ["numerators", "totals", "counts"]
+    assert content["split"] == {
+        "train": ["a", "b"],
+        "val": ["c"],
+        "test": [],
+        "by": "block",
+        "notes": ["val is a block"],
+    }
     assert type(torch.load(tmp_path / "best", weights_only=True)["metrics"]["iou/mean"]) is float
 
 
@@ -180,13 +199,13 @@ def test_only_what_every_file_has_had_is_needed(tmp_path):
     found = Checkpoint.read(tmp_path / "least.pt")
     assert (found.epoch, found.step, found.metrics, found.training) == (None, None, None, None)
     assert found.section("dataset") == {}
-    assert found.part_keys("val") == []
+    assert found.split == SplitKeys()
 
 
 def test_sections_and_parts():
     assert best().section("dataset") == {"channels": 1}
     assert best().section("weights") == {}, "null in the config"
-    assert best().part_keys("train") == ["a", "b"]
+    assert best().split.parts == {"train": ("a", "b"), "val": ("c",), "test": ()}
 
 
 @pytest.mark.parametrize("key", ["format", "model", "data", "state_dict"])
@@ -211,6 +230,7 @@ def test_a_file_of_another_program_is_refused(tmp_path, key):
         ({"data": None}, "its descriptions are not understood"),
         ({"objects": {"threshold": 7.0}}, "objects.threshold: must be in [0, 1)"),
         ({"objects": {"colour": 7.0}}, "its descriptions are not understood"),
+        ({"state": {"epoch": 1}}, "its descriptions are not understood"),
         ({"ema": {"updates": 1}}, "its descriptions are not understood"),
     ],
 )
@@ -291,4 +311,4 @@ def test_best_is_nothing_to_resume_from(tmp_path):
     best().write(tmp_path / "best.pt")
     said = one_line(lambda: Checkpoint.read(tmp_path / "best.pt").resume_state)
     assert said.endswith("best.pt: holds weights alone; a run is resumed from its last.pt")
-    assert last().resume_state.state == {"epoch": 3}
+    assert last().resume_state.position.epoch == 3

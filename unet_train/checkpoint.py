@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unet_train.data.description import DataDescription
+from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
 from unet_train.inference.objects import ObjectRule
 from unet_train.inference.predictor import Predictor, Tiling
@@ -23,6 +25,9 @@ FORMAT = 1
 
 NEEDED = ("format", "model", "data", "state_dict")
 """Keys that every checkpoint of ours has had; a file of an earlier version may lack any other."""
+
+TRAINING_KEYS = {"ema", "optimizer", "schedule", "scaler", "rng", "state"}
+"""Keys of last.pt alone."""
 
 
 @dataclass(frozen=True)
@@ -42,44 +47,126 @@ class AverageState:
 
 
 @dataclass(frozen=True)
+class RandomStates:
+    """States of the generators a run may draw from; `unet_train.training.random_states` takes and restores them.
+
+    Attributes
+    ----------
+    torch : Tensor
+        As `torch.get_rng_state` returns it.
+    numpy, python : list
+        The values of `numpy.random.get_state` and `random.getstate`, as plain ones.
+    cuda : list of Tensor or None
+        One for each device; None where there was none.
+    """
+
+    torch: Tensor
+    numpy: list[Any]
+    python: list[Any]
+    cuda: list[Tensor] | None = None
+
+
+@dataclass
+class EpochSums:
+    """Sums over the batches of the epoch under way, so that a resumed epoch reports what the undisturbed one does.
+
+    Attributes
+    ----------
+    numerators, totals : Tensor or None
+        Of the loss's fractions, one element a term; None before the first update.
+    counts : Tensor or None
+        K×K pixels: true class down, predicted class across; None before the first batch.
+    """
+
+    numerators: Tensor | None = None
+    totals: Tensor | None = None
+    counts: Tensor | None = None
+
+
+@dataclass
+class Position:
+    """Where a run stands; plain numbers, and the sums of the epoch under way.
+
+    Attributes
+    ----------
+    epoch : int
+        Finished epochs.
+    batches : int
+        Batches of this process done in the epoch under way.
+    update : int
+        Optimizer updates so far: the step of TensorBoard and of the schedule.
+    best, best_epoch
+        Best validation score and the epoch it was reached in.
+    stale : int
+        Validations since then.
+    sums : EpochSums
+    stopped_early : bool
+        Whether early stopping ended the run.
+    """
+
+    epoch: int = 0
+    batches: int = 0
+    update: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    stale: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """What a resume needs besides the weights; in last.pt alone.
 
     Attributes
     ----------
-    ema : AverageState or None
-        None for a run without averaged weights.
+    rng : RandomStates
+    position : Position
+        Where the run stands.
     optimizer, schedule, scaler : dict
         What their `state_dict` returned.
-    rng : dict
-        States of the generators, see `unet_train.training.checkpoints.random_states`.
-    state : dict
-        Fields of `unet_train.training.loop.State`: where the run stands.
+    ema : AverageState or None
+        None for a run without averaged weights.
     """
 
-    ema: AverageState | None = None
+    rng: RandomStates
+    position: Position
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
-    rng: dict[str, Any] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
+    ema: AverageState | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Under the keys of the file."""
-        content = {item.name: getattr(self, item.name) for item in fields(self)}
-        if self.ema is not None:
-            content["ema"] = {"updates": self.ema.updates, "average": self.ema.average}
-        return content
+        ema = {"updates": self.ema.updates, "average": self.ema.average} if self.ema is not None else None
+        return {
+            "ema": ema,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+            "rng": _given(self.rng),
+            "state": {**vars(self.position), "sums": _given(self.position.sums)},
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TrainingState | None:
-        """The inverse of `to_dict`; None where a file holds none of it."""
-        parts = {item.name: content[item.name] for item in fields(cls) if item.name in content}
-        if not parts:
+        """The inverse of `to_dict`; None where a file holds no training state."""
+        if not content.keys() & TRAINING_KEYS:
             return None
-        ema = parts.get("ema")
-        parts["ema"] = AverageState(int(ema.get("updates", 0)), ema["average"]) if ema else None
-        return cls(**parts)
+        ema, position = content["ema"], dict(content["state"])
+        return cls(
+            rng=RandomStates(**content["rng"]),
+            position=Position(**{**position, "sums": EpochSums(**position.get("sums", {}))}),
+            optimizer=content["optimizer"],
+            schedule=content["schedule"],
+            scaler=content["scaler"],
+            ema=AverageState(int(ema["updates"]), ema["average"]) if ema is not None else None,
+        )
+
+
+def _given(part: RandomStates | EpochSums) -> dict[str, Any]:
+    """The fields of a part that are not None, which the file leaves out."""
+    return {name: value for name, value in vars(part).items() if value is not None}
 
 
 @dataclass
@@ -97,8 +184,8 @@ class Checkpoint:
         those in training.
     config : dict
         The run's config as plain values, see `section`.
-    split : dict
-        The content of ``split.json``, see `part_keys`.
+    split : SplitKeys
+        Keys of the records in each part.
     image_hashes, truth_hashes : dict of str to str
         Key of a training record → hash of its image and of its mask.
     versions : dict of str to str
@@ -121,7 +208,7 @@ class Checkpoint:
     data: DataDescription
     state_dict: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
-    split: dict[str, Any] = field(default_factory=dict)
+    split: SplitKeys = field(default_factory=SplitKeys)
     image_hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -164,7 +251,7 @@ class Checkpoint:
                 data=DataDescription.from_dict(content["data"]),
                 state_dict=content["state_dict"],
                 config=content.get("config") or {},
-                split=content.get("split") or {},
+                split=SplitKeys.from_json(content.get("split") or {}),
                 image_hashes=content.get("image_hashes") or {},
                 truth_hashes=content.get("truth_hashes") or {},
                 versions=content.get("versions") or {},
@@ -192,7 +279,7 @@ class Checkpoint:
             "model": self.model.to_dict(),
             "data": self.data.to_dict(),
             "config": self.config,
-            "split": self.split,
+            "split": self.split.to_json(),
             "image_hashes": self.image_hashes,
             "truth_hashes": self.truth_hashes,
             "versions": self.versions,
@@ -230,10 +317,6 @@ class Checkpoint:
     def section(self, name: str) -> dict[str, Any]:
         """One section of the run's config, as plain values; empty where the file has none."""
         return self.config.get(name) or {}
-
-    def part_keys(self, part: str) -> list[str]:
-        """Keys of the records in one part (train, val or test) of the run's split, in its order."""
-        return list(self.split.get(part, []))
 
     # --- models ---------------------------------------------------------------------------------------
     def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unet_train.training import checkpoints
+from unet_train.models.files import write_checkpoint
 
 ENCODER = '''
 from torch import nn
@@ -181,7 +181,7 @@ def test_a_checkpoint_cannot_make_us_call_anything(own_folder, run_command, caps
         "_target_": "pathlib.Path.touch",
         "arguments": {"self": "called"},
     }
-    checkpoints.save(own_folder / "evil.pt", content)
+    write_checkpoint(own_folder / "evil.pt", content)
     capsys.readouterr()
     assert run_command("eval", "ckpt=evil.pt") == 2
     assert "pathlib.Path.touch" in one_line(capsys)

@@ -40,7 +40,7 @@ def test_groups_are_never_torn_apart():
 
 def test_same_seed_same_groups_whatever_else_is_there():
     first = make_split(PATIENTS, val_fraction=0.3, seed=1)
-    assert make_split(list(reversed(PATIENTS)), val_fraction=0.3, seed=1).to_json()["val"] == list(
+    assert make_split(list(reversed(PATIENTS)), val_fraction=0.3, seed=1).keys.to_json()["val"] == list(
         reversed(keys(first.val))
     )
     assert any(make_split(PATIENTS, val_fraction=0.3, seed=s).val != first.val for s in range(2, 5))
@@ -132,7 +132,7 @@ def test_blocks_of_several_volumes_come_back_from_their_file(tmp_path):
     assert keys(split.val) == ["a/6", "a/7", "b/6", "b/7"]
     assert keys(split.train) == [f"{group}/{n}" for group in "ab" for n in range(5)]
     file = tmp_path / "split.json"
-    file.write_text(json.dumps(split.to_json()))
+    file.write_text(json.dumps(split.keys.to_json()))
     again = make_split(sections, file=file)
     assert (again.train, again.val, again.test) == (split.train, split.val, split.test)
 
@@ -155,7 +155,7 @@ def test_the_layouts_own_parts_win():
 def test_split_file(tmp_path):
     file = tmp_path / "my split.json"
     first = make_split(PATIENTS, test_fraction=0.2)
-    file.write_text(json.dumps(first.to_json()))
+    file.write_text(json.dumps(first.keys.to_json()))
     again = make_split(PATIENTS, file=file, test_groups=["p0"], val_fraction=0.9)
     assert (again.train, again.val, again.test) == (first.train, first.val, first.test)
     (tmp_path / "split.json").write_text(file.read_text())

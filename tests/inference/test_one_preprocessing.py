@@ -7,6 +7,7 @@ import tifffile
 import torch
 
 import unet_train
+from unet_train.checkpoint import FORMAT
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image
 from unet_train.data.loading.training_set import TrainingSet
@@ -16,10 +17,10 @@ from unet_train.inference import streaming
 from unet_train.inference.graph import PredictionGraph
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import Tiling
+from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.runs.export import RESAMPLED
 from unet_train.runs.export_check import OwnImages, draw_cases
-from unet_train.training import checkpoints
 
 VIEW = 12
 """Working pixels that the net looks far: two 3×3 convolutions at stride 1, 2 and 1 (2 + 4 + 2), pooling, up-step."""
@@ -217,14 +218,14 @@ def test_the_api_does_it_too(tmp_path, monkeypatch, kind, scale):
     model = model_of(kind, scale)
     _, expected = by_hand(model, raw, kind)
     content = {
-        "format": checkpoints.FORMAT,
+        "format": FORMAT,
         "model": model.model.spec.to_dict(),
         "data": model.data.to_dict(),
         "config": {},
         "state_dict": model.model.state_dict(),
         "epoch": 0,
     }
-    checkpoints.save(tmp_path / "best.pt", content)
+    write_checkpoint(tmp_path / "best.pt", content)
     loaded = unet_train.load(tmp_path / "best.pt", accelerator="cpu", precision="32", tile=Tiling(64, 32))
     assert loaded.data.preprocessing == model.data.preprocessing, "kept in the checkpoint"
     np.testing.assert_allclose(loaded.predict(raw).probabilities, expected, atol=BLENDED)

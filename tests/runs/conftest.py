@@ -66,9 +66,10 @@ def save_threshold_model(
     A real net with weights set by hand: every convolution hands on its last channel's middle pixel, the
     transposed ones hand on nothing. So what a prediction must be is known without training.
     """
+    from unet_train.checkpoint import FORMAT
     from unet_train.data.description import DataDescription
+    from unet_train.models.files import write_checkpoint
     from unet_train.models.spec import ModelSpec, build_model
-    from unet_train.training import checkpoints
 
     spec = ModelSpec(
         encoder={"kind": "unet", "init_features": 2, "depth": 2},
@@ -93,7 +94,7 @@ def save_threshold_model(
         name="drawn", classes=classes, channels=channels, normalisation=normalisation, **data
     )
     content = {
-        "format": checkpoints.FORMAT,
+        "format": FORMAT,
         "model": spec.to_dict(),
         "data": description.to_dict(),
         "config": config or {},
@@ -102,7 +103,7 @@ def save_threshold_model(
         "epoch": 3,
         "metrics": {"val/iou/mean": 0.5},
     }
-    checkpoints.save(path, content)
+    write_checkpoint(path, content)
     return path
 
 

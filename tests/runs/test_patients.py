@@ -14,9 +14,9 @@ from unet_train.data.records import Record, Truth
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.predictor import Prediction
 from unet_train.metrics.volume import dice, largest_component
+from unet_train.models.files import write_checkpoint
 from unet_train.runs.checkpoint_files import load_predictor
 from unet_train.runs.patient_scores import Patients, has_volumes
-from unet_train.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def look_at_flair(path):
             tensor[:, 1 if first else -1, 1, 1] = 1
             first = False
     weights["head.weight"][1, -1], weights["head.bias"][1] = 40, -80
-    checkpoints.save(path, content)
+    write_checkpoint(path, content)
 
 
 def test_a_run_on_volumes_reports_dice_per_patient(brain, tmp_path, run_command, capsys):

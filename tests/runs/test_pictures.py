@@ -9,9 +9,8 @@ from PIL import Image
 
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image, read_labels, write_image
-from unet_train.models.files import read_checkpoint
+from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.runs.pictures import compared, viewable_mask
-from unet_train.training import checkpoints
 
 COLOURS = [(0, 0, 0), (128, 64, 0), (0, 200, 100), (30, 30, 220)]
 NAMES = ["ground", "tree", "car", "road"]
@@ -94,7 +93,7 @@ def test_a_run_from_before_palettes_is_resumed_and_read(tmp_path, run_command):
     for name in ("best.pt", "last.pt"):
         content = read_checkpoint(Path("run") / name)
         del content["data"]["palette"]
-        checkpoints.save(Path("run") / name, content)
+        write_checkpoint(Path("run") / name, content)
     assert DataDescription.from_dict(read_checkpoint(Path("run/best.pt"))["data"]).palette is None
     assert run_command("train", "resume=run", "trainer.epochs=2") == 0
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from unet_train.checkpoint import AverageState
 from unet_train.training.averages import EMA
 
 
@@ -60,9 +61,9 @@ def test_state_survives_the_disk(tmp_path):
     ema = EMA(model, 0.9)
     shake(model)
     ema.update(model)
-    torch.save(ema.state_dict(), tmp_path / "ema.pt")
+    torch.save(vars(ema.state), tmp_path / "ema.pt")
     other = EMA(net(1), 0.9)
-    other.load_state_dict(torch.load(tmp_path / "ema.pt", weights_only=True))
+    other.restore(AverageState(**torch.load(tmp_path / "ema.pt", weights_only=True)))
     shake(model)
     ema.update(model)
     other.update(model)
@@ -70,7 +71,7 @@ def test_state_survives_the_disk(tmp_path):
     for name, value in ema.average.items():
         assert torch.equal(value, other.average[name])
     with pytest.raises(ValueError, match="another model"):
-        EMA(nn.Conv2d(1, 2, 3), 0.9).load_state_dict(ema.state_dict())
+        EMA(nn.Conv2d(1, 2, 3), 0.9).restore(ema.state)
 
 
 def test_first_weights_are_soon_forgotten():

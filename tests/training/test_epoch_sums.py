@@ -5,22 +5,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from unet_train.checkpoint import EpochSums, Position
 from unet_train.errors import UserError
 from unet_train.training.distributed import DistributedContext
-from unet_train.training.epoch_sums import add, add_counts, train_scores
+from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
 from unet_train.training.losses import build_loss
-from unet_train.training.train_state import Position
 
 BOTH = [{"name": "cross_entropy"}, {"name": "dice", "weight": 0.5}]
 
 
 def test_sums_of_many_small_numbers_keep_their_digits():
     """In float32 a million times 0.1 would already be off in the third digit."""
-    sums = {}
+    sums = EpochSums()
     for _ in range(3):
-        add(sums, "numerators", torch.tensor([0.1, 2.0]))
-    assert sums["numerators"].dtype == torch.float64
-    torch.testing.assert_close(sums["numerators"], 3 * torch.tensor([0.1, 2.0]).double())
+        add_fractions(sums, torch.tensor([0.1, 2.0]), torch.tensor([1.0, 4.0]))
+    assert sums.numerators.dtype == sums.totals.dtype == torch.float64
+    torch.testing.assert_close(sums.numerators, 3 * torch.tensor([0.1, 2.0]).double())
+    assert sums.totals.tolist() == [3.0, 12.0]
 
 
 @pytest.mark.parametrize(
@@ -29,16 +30,16 @@ def test_sums_of_many_small_numbers_keep_their_digits():
     ids=["sigmoid", "softmax"],
 )
 def test_counts_of_both_heads(logits):
-    sums = {}
+    sums = EpochSums()
     for _ in range(2):
         add_counts(sums, logits, torch.tensor([[[1, 0, 0, 255]]], dtype=torch.uint8))
-    assert sums["counts"].tolist() == [[2, 2], [0, 2]], "true class down, predicted class across; 255 ignored"
+    assert sums.counts.tolist() == [[2, 2], [0, 2]], "true class down, predicted class across; 255 ignored"
 
 
 def state(numerators, totals, terms=BOTH):
     counts = torch.tensor([[10, 0], [2, 6]])
-    position = Position(epoch=1, update=3)
-    position.sums = {"numerators": torch.tensor(numerators), "totals": torch.tensor(totals), "counts": counts}
+    sums = EpochSums(torch.tensor(numerators), torch.tensor(totals), counts)
+    position = Position(epoch=1, update=3, sums=sums)
     return SimpleNamespace(
         position=position,
         loss=build_loss(terms, 2),

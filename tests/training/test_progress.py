@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from unet_train.checkpoint import EpochSums, Position
 from unet_train.training import progress
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.progress import Progress, running_scores
 from unet_train.training.settings import Settings
-from unet_train.training.train_state import Position
 
 SETTINGS = Settings(epochs=4, batch_size=8, val_every=2, val_cost=0.5)
 
@@ -81,10 +81,6 @@ def test_the_line_of_an_epoch(clock):
 
 def test_the_running_scores_by_hand():
     """Of 8 cell pixels 6 were found, and none too many: IoU 6/8; the fractions 1/4 and 3/6 add up."""
-    sums = {
-        "numerators": torch.tensor([1.0, 3.0]),
-        "totals": torch.tensor([4.0, 6.0]),
-        "counts": torch.tensor([[10, 0], [2, 6]]),
-    }
+    sums = EpochSums(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 6.0]), torch.tensor([[10, 0], [2, 6]]))
     state = SimpleNamespace(position=Position(sums=sums), outputs=("background", "cell"), background=True)
     assert running_scores(state) == "loss 0.750, IoU 0.750"

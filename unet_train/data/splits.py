@@ -40,6 +40,43 @@ SECTION_GAP = 1
 _SHIPPED = Path(__file__).parent / "split_files"
 
 
+@dataclass(frozen=True)
+class SplitKeys:
+    """A split by its records' keys, as split.json and checkpoints hold it.
+
+    Attributes
+    ----------
+    train, val, test : tuple of str
+        Keys of the records, in the order of the source.
+    notes : tuple of str
+        As `Split`.
+    by : {"group", "block"}
+        As `Split`.
+    """
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    by: str = "group"
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The keys by the name of their part."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists of keys by part, with the notes: the content of ``split.json`` and of a split file."""
+        by = {"by": self.by} if self.by != "group" else {}
+        return {**{part: list(keys) for part, keys in self.parts.items()}, **by, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SplitKeys:
+        """The inverse of `to_json`; what is missing is empty."""
+        lists = {name: tuple(content.get(name, ())) for name in (*PARTS, "notes")}
+        return cls(**lists, by=content.get("by", "group"))
+
+
 @dataclass
 class Split:
     """Records by part, and what was decided on the way.
@@ -60,16 +97,16 @@ class Split:
     notes: list[str] = field(default_factory=list)
     by: str = "group"
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists of keys by part, with the notes: the content of ``split.json`` and of a split file."""
-        parts: dict[str, Any] = {
-            "train": [record.key for record in self.train],
-            "val": [record.key for record in self.val],
-            "test": [record.key for record in self.test],
-        }
-        if self.by != "group":
-            parts["by"] = self.by
-        return {**parts, "notes": list(self.notes)}
+    @property
+    def parts(self) -> dict[str, list[Record]]:
+        """The records by the name of their part."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def keys(self) -> SplitKeys:
+        """The same by keys."""
+        keys = {part: tuple(record.key for record in records) for part, records in self.parts.items()}
+        return SplitKeys(**keys, notes=tuple(self.notes), by=self.by)
 
 
 def make_split(

@@ -7,42 +7,45 @@ import platform
 import torch
 
 from unet_train import __version__
+from unet_train.checkpoint import Checkpoint
 from unet_train.runs.training_setup import Run
-from unet_train.training import checkpoints
 
 
 class CheckpointWriter:
     """best.pt holds what inference needs, last.pt what resume needs."""
 
     def __init__(self, run: Run):
-        self.state, self.folder = run.state, run.folder
-        data = run.data
-        self.common = {
-            "format": checkpoints.FORMAT,
-            "model": run.spec.to_dict(),
-            "data": data.description.to_dict(),
-            "config": {k: v for k, v in run.composed.tree.items() if k != "resume"},
-            "split": data.split.to_json(),
-            "image_hashes": data.hashes,
-            "truth_hashes": data.truth_hashes,
-            "versions": {
+        self.run = run
+
+    def best(self, scores: dict[str, float]) -> None:
+        """Write best.pt: the averaged weights where there are any."""
+        state = self.run.state
+        checkpoint = self._checkpoint(state.averaged)
+        checkpoint.epoch, checkpoint.step = state.position.epoch, state.position.update
+        checkpoint.metrics = scores
+        checkpoint.write(self.run.folder / "best.pt")
+
+    def last(self) -> None:
+        """Write last.pt: everything that moves."""
+        state = self.run.state
+        checkpoint = self._checkpoint(state.model.state_dict())
+        checkpoint.training = state.snapshot()
+        checkpoint.write(self.run.folder / "last.pt")
+
+    def _checkpoint(self, weights: dict[str, torch.Tensor]) -> Checkpoint:
+        """What both hold, with these weights."""
+        run, data = self.run, self.run.data
+        return Checkpoint(
+            model=run.spec,
+            data=data.description,
+            state_dict=weights,
+            config={name: value for name, value in run.composed.tree.items() if name != "resume"},
+            split=data.split.keys,
+            image_hashes=data.hashes,
+            truth_hashes=data.truth_hashes,
+            versions={
                 "unet_train": __version__,
                 "torch": str(torch.__version__),
                 "python": platform.python_version(),
             },
-        }
-
-    def best(self, scores: dict[str, float]) -> None:
-        """Write best.pt: the averaged weights where there are any."""
-        position = self.state.position
-        content = {
-            "state_dict": self.state.averaged,
-            "epoch": position.epoch,
-            "step": position.update,
-            "metrics": scores,
-        }
-        checkpoints.save(self.folder / "best.pt", self.common | content)
-
-    def last(self) -> None:
-        """Write last.pt: everything that moves."""
-        checkpoints.save(self.folder / "last.pt", self.common | self.state.state_dict())
+        )

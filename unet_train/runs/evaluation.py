@@ -196,15 +196,13 @@ def choose_records(
     if own_split:
         by_key = {record.key: record for record in records}
         parts = {
-            part: [by_key[k] for k in checkpoint.part_keys(part) if k in by_key]
-            for part in ("train", "val", "test")
+            part: [by_key[k] for k in keys if k in by_key] for part, keys in checkpoint.split.parts.items()
         }
-        lost = sum(len(checkpoint.part_keys(p)) - len(parts[p]) for p in parts)
+        lost = sum(len(keys) - len(parts[part]) for part, keys in checkpoint.split.parts.items())
         if lost:
             raise UserError(f"dataset.root: {lost} images of the run's split are not in this data set")
     else:
-        split = build_split(config.split or run.split, dataset, records)
-        parts = {"train": list(split.train), "val": list(split.val), "test": list(split.test)}
+        parts = build_split(config.split or run.split, dataset, records).parts
     # The run's shares are not meant for other data: all of it is new, unless it names a test part itself.
     named = config.split is not None or dataset.test_groups or any(record.part for record in records)
     default = "all" if other and not (named and parts["test"]) else ("test" if parts["test"] else "val")

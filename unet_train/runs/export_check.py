@@ -97,8 +97,8 @@ def _of_the_run(checkpoint: Checkpoint, data: DataDescription) -> OwnImages:
     check_dataset(dataset)
     source = build_source(dataset)
     records = {record.key: record for record in source.records()}
-    parts = ("val", "test", "train")
-    keys = [key for part in parts for key in checkpoint.part_keys(part) if key in records]
+    split = checkpoint.split
+    keys = [key for key in (*split.val, *split.test, *split.train) if key in records]
     normaliser = Normaliser(source, data.normalisation)
     for key in keys[: 8 * WHOLE_IMAGES]:
         picture = source.read_image(records[key])

@@ -165,8 +165,7 @@ def _told(origin: Origin, data: DataDescription) -> OriginInWords:
 
 
 def _parts(checkpoint: Checkpoint) -> str:
-    keys = {part: checkpoint.part_keys(part) for part in ("train", "val", "test")}
-    counts = [f"{len(found)} {part}" for part, found in keys.items() if found]
+    counts = [f"{len(keys)} {part}" for part, keys in checkpoint.split.parts.items() if keys]
     return ", ".join(counts) + " images" if counts else "split unknown"
 
 

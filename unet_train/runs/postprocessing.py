@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.data.records import Record
 from unet_train.data.splits import Split
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER
-from unet_train.models.files import read_checkpoint
 from unet_train.runs.training_data import TrainingData
-from unet_train.training import checkpoints
 from unet_train.training.evaluation import choose_object_rule
 
 MOST_IMAGES = 8
@@ -27,13 +27,11 @@ def optimise_postprocessing(path: Path, predictor: Predictor, data: TrainingData
     """
     if not (data.description.has_instances and data.split.val):
         return
-    content = read_checkpoint(path)
-    predictor.model.load_state_dict(content["state_dict"])
+    checkpoint = Checkpoint.read(path)
+    predictor.model.load_state_dict(checkpoint.state_dict)
     few = records_to_optimise_on(data.split, data.source.records())
     rule, scores = choose_object_rule(predictor, data.source, few)
-    content["objects"] = rule.to_dict()
-    content["metrics"] = {**content["metrics"], **scores}
-    checkpoints.save(path, content)
+    replace(checkpoint, objects=rule, metrics={**(checkpoint.metrics or {}), **scores}).write(path)
     said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     silver = sum(not record.scorable for record in few)
     LOGGER.info(

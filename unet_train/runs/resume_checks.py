@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.schema import TrainConfig
-from unet_train.data.description import DataDescription
 from unet_train.data.records import Record
 from unet_train.data.splits import Split
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec
 from unet_train.runs.training_data import TrainingData
-from unet_train.training.train_state import Position
 
 
-def split_of_the_run(resumed: dict[str, Any], config: TrainConfig, records: Sequence[Record]) -> Split:
+def split_of_the_run(resumed: Checkpoint, config: TrainConfig, records: Sequence[Record]) -> Split:
     """The split a run was begun with.
 
     Raises
@@ -24,46 +23,44 @@ def split_of_the_run(resumed: dict[str, Any], config: TrainConfig, records: Sequ
     UserError
         For keys that would split otherwise now, and for images that are gone.
     """
-    _check_same_split(resumed["config"], config)
-    saved = resumed["split"]
+    _check_same_split(resumed, config)
+    saved = resumed.split
     by_key = {record.key: record for record in records}
-    parts: dict[str, list[Record]] = {}
-    for part in ("train", "val", "test"):
-        for name in saved.get(part, []):
-            if name not in by_key:
-                raise UserError(f"resume: the run's {part} image {name} is no longer in the data set")
-        parts[part] = [by_key[name] for name in saved.get(part, [])]
-    return Split(parts["train"], parts["val"], parts["test"], list(saved.get("notes", [])))
+    for part, keys in saved.parts.items():
+        lost = [key for key in keys if key not in by_key]
+        if lost:
+            raise UserError(f"resume: the run's {part} image {lost[0]} is no longer in the data set")
+    parts = {part: [by_key[key] for key in keys] for part, keys in saved.parts.items()}
+    return Split(**parts, notes=list(saved.notes), by=saved.by)
 
 
-def _check_same_split(before: dict[str, Any], config: TrainConfig) -> None:
+def _check_same_split(resumed: Checkpoint, config: TrainConfig) -> None:
     """Refuse keys that would have split the data otherwise: a resumed run keeps its split."""
     now = {f"split.{name}": value for name, value in asdict(config.split).items()}
     now["dataset.test_groups"] = config.dataset.test_groups
     for name, value in now.items():
         section, key = name.split(".")
-        if before[section][key] != value:
-            raise UserError(
-                f"{name}={value}: a resumed run keeps its split ({name} was {before[section][key]})"
-            )
+        before = resumed.section(section)[key]
+        if before != value:
+            raise UserError(f"{name}={value}: a resumed run keeps its split ({name} was {before})")
 
 
-def check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: TrainingData) -> None:
+def check_same_run(resumed: Checkpoint, spec: ModelSpec, data: TrainingData) -> None:
     """Refuse to resume with another model, other classes, or other images."""
-    saved = ModelSpec.from_dict(resumed["model"]).to_dict()
+    saved = resumed.model.to_dict()
     for name, value in spec.to_dict().items():
         if saved[name] != value:
             raise UserError(f"resume: the run's model has {name} {saved[name]}, now it would be {value}")
     # Colours make no other run, and what the masks say is compared below, pixel by pixel.
-    before = DataDescription.from_dict(resumed["data"]).to_dict()
+    before = resumed.data.to_dict()
     for name, value in data.description.to_dict().items():
         if name not in ("palette", "mask_values") and before[name] != value:
             raise UserError(f"resume: the run's data has {name} {before[name]}, now it would be {value}")
-    changed = [k for k, v in resumed["image_hashes"].items() if data.hashes.get(k) != v]
+    changed = [k for k, v in resumed.image_hashes.items() if data.hashes.get(k) != v]
     if changed:
         raise UserError(f"resume: training image {changed[0]} is not the one the run was trained on")
     # Missing in runs of before the masks were looked at.
-    changed = [k for k, v in resumed.get("truth_hashes", {}).items() if data.truth_hashes.get(k) != v]
+    changed = [k for k, v in resumed.truth_hashes.items() if data.truth_hashes.get(k) != v]
     if changed:
         raise UserError(
             f"resume: the mask of training image {changed[0]} is not the one the run was trained on; to train "
@@ -71,13 +68,14 @@ def check_same_run(resumed: dict[str, Any], spec: ModelSpec, data: TrainingData)
         )
 
 
-def check_same_steps(resumed: dict[str, Any], tree: dict[str, Any]) -> None:
+def check_same_steps(resumed: Checkpoint, tree: dict[str, Any]) -> None:
     """Refuse keys that would make it another run, or move the place within an epoch at which it stopped."""
-    before, position = resumed["config"], Position(**resumed["state"])
-    if before["seed"] != tree["seed"]:
-        raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({before['seed']})")
+    before, position = resumed.section("trainer"), resumed.resume_state.position
+    seed = resumed.config["seed"]
+    if seed != tree["seed"]:
+        raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({seed})")
     for name in ("batch_size", "samples_per_epoch", "accumulate", "devices"):
-        was, now = before["trainer"].get(name), tree["trainer"][name]
+        was, now = before.get(name), tree["trainer"][name]
         if position.batches and was != now:
             raise UserError(
                 f"trainer.{name}={now}: the run was stopped within epoch {position.epoch + 1}, which counts in "
@@ -85,10 +83,10 @@ def check_same_steps(resumed: dict[str, Any], tree: dict[str, Any]) -> None:
             )
 
 
-def is_finished(resumed: dict[str, Any], config: TrainConfig) -> bool:
+def is_finished(resumed: Checkpoint, config: TrainConfig) -> bool:
     """Whether nothing is left to train: all epochs are done, or the run was stopped early and no epochs are added."""
-    position = Position(**resumed["state"])
-    extended = config.trainer.epochs > resumed["config"]["trainer"]["epochs"]
+    position = resumed.resume_state.position
+    extended = config.trainer.epochs > resumed.section("trainer")["epochs"]
     return position.epoch >= config.trainer.epochs or (position.stopped_early and not extended)
 
 

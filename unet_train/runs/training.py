@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
 from functools import partial
 
 import numpy as np
-import torch
 import yaml
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
 from unet_train.data.targets import get_target
 from unet_train.log import LOGGER, log_to
-from unet_train.models.files import read_checkpoint
 from unet_train.models.spec import build_model
 from unet_train.runs.checkpoint_writing import CheckpointWriter
 from unet_train.runs.factory import build_split, check_own_objects, custom_encoder, describe_model
@@ -30,6 +28,7 @@ from unet_train.runs.training_setup import Run, run_folder, set_up
 from unet_train.runs.validation import Validation
 from unet_train.training.interrupts import Stopped
 from unet_train.training.loop import fit
+from unet_train.training.random_states import seed_generators
 from unet_train.training.run_folder import History, claim, keep_config, refuse_taken, release, write_json
 
 __all__ = ["Stopped", "train_run"]
@@ -77,7 +76,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
         claim(folder, as_yaml(composed.tree))
     try:
         if run.main:
-            write_json(folder / "split.json", data.split.to_json())
+            write_json(folder / "split.json", data.split.keys.to_json())
             log_to(folder)
             tell_run(run)
         return train(run, try_validation=True)
@@ -90,7 +89,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
 def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     """A run that was stopped, or that is to train longer; its best validation score."""
     config, folder = composed.config, run_folder(composed)
-    resumed = read_checkpoint(folder / "last.pt")
+    resumed = Checkpoint.read(folder / "last.pt")
     log_to(None)
     seed_generators(config.seed)
     check_before_reading(config)
@@ -103,7 +102,7 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     check_same_steps(resumed, composed.tree)
     run = set_up(composed, hardware, data, augmentation, build_model(spec, custom_encoder(config.encoder)))
     run.notes = notes + run.notes
-    run.state.load_state_dict(resumed)
+    run.state.restore(resumed)
     if is_finished(resumed, config):
         return finish_again(run)
 
@@ -145,19 +144,12 @@ def finish_again(run: Run) -> float:
     """Say that nothing is left to do, or do what a kill after the last epoch has left undone."""
     position, best = run.state.position, run.folder / "best.pt"
     LOGGER.info(f"{run.folder}: finished already ({position.epoch} epochs); more with trainer.epochs=N")
-    if run.main and not read_checkpoint(best).get("objects"):
+    if run.main and Checkpoint.read(best).objects is None:
         optimise_postprocessing(best, run.predictor(), run.data)
     return position.best
 
 
 # --- before and between --------------------------------------------------------------------------------
-def seed_generators(seed: int) -> None:
-    """Seed every generator a run may draw from."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (a user's own transform may draw from it)
-    random.seed(seed)
-
-
 def check_before_reading(config: TrainConfig) -> None:
     """Build what needs no image, so that a misspelt argument is said before images are read.
 

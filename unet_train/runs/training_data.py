@@ -77,9 +77,7 @@ def read_data(
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
         )
-    parts = {"train": split.train, "val": split.val, "test": split.test}
-    keys = {part: [record.key for record in found] for part, found in parts.items()}
-    warnings = [*report.warnings, *missing_classes(report, source.classes, keys)]
+    warnings = [*report.warnings, *missing_classes(report, source.classes, split.keys.parts)]
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unet_train.checkpoint import Checkpoint
 from unet_train.log import LOGGER
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
@@ -52,7 +51,7 @@ def _tell_interval(run: Run) -> None:
         )
 
 
-def tell_resume(run: Run, resumed: dict[str, Any]) -> None:
+def tell_resume(run: Run, resumed: Checkpoint) -> None:
     """Where the run goes on, and what is asked for anew."""
     position = run.state.position
     rate = run.config.optimizer.lr * run.state.schedule.factor(position.update)
@@ -60,7 +59,7 @@ def tell_resume(run: Run, resumed: dict[str, Any]) -> None:
     LOGGER.info(
         f"resuming after epoch {position.epoch}, step {position.update}, learning rate {rate:.3g}{inside}"
     )
-    changes = changed_keys(resumed["config"], run.composed.tree)
+    changes = changed_keys(resumed.config, run.composed.tree)
     if changes:
         LOGGER.info(f"changed   {', '.join(changes)}; the schedule now runs over {run.updates} steps")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from unet_train.checkpoint import AverageState
 
 
 class EMA:
@@ -49,21 +49,22 @@ class EMA:
         # a + (1 − d)·(b − a): a constant (the normalisation's mean) stays exactly what it is.
         torch._foreach_lerp_(averages, values, 1 - decay)
 
-    def state_dict(self) -> dict[str, Any]:
-        """``{"updates": int, "average": {name: tensor}}``; the tensors are the average's own, not copies."""
-        return {"updates": self.updates, "average": self.average}
+    @property
+    def state(self) -> AverageState:
+        """What a resume needs; the tensors are the average's own, not copies."""
+        return AverageState(self.updates, self.average)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`; the names must be the same.
+    def restore(self, state: AverageState) -> None:
+        """Go on from `state`; the names must be the same.
 
         Raises
         ------
         ValueError
             If the state belongs to another model.
         """
-        if set(state["average"]) != set(self.average):
-            odd = sorted(set(state["average"]) ^ set(self.average))
+        if set(state.average) != set(self.average):
+            odd = sorted(set(state.average) ^ set(self.average))
             raise ValueError(f"the average is of another model: {odd[0]} is on one side only")
-        self.updates = int(state["updates"])
-        for name, value in state["average"].items():
+        self.updates = state.updates
+        for name, value in state.average.items():
             self.average[name].copy_(value)

@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
+from unet_train.checkpoint import EpochSums
 from unet_train.errors import UserError
 from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.train_state import TrainState
 
 
-def add(sums: dict[str, Any], name: str, value: torch.Tensor) -> None:
-    """Add `value` to the sum of that name, in float64 where the device has it."""
+def added(total: torch.Tensor | None, value: torch.Tensor) -> torch.Tensor:
+    """The sum of both (None: nothing yet), in float64 where the device has it."""
     value = value.double() if value.is_floating_point() and value.device.type != "mps" else value
-    sums[name] = sums[name].to(value.device) + value if name in sums else value
+    return value if total is None else total.to(value.device) + value
 
 
-def add_counts(sums: dict[str, Any], logits: torch.Tensor, target: torch.Tensor) -> None:
+def add_fractions(sums: EpochSums, numerators: torch.Tensor, totals: torch.Tensor) -> None:
+    """Add the loss's numerators and totals of an update, one element a term."""
+    sums.numerators = added(sums.numerators, numerators)
+    sums.totals = added(sums.totals, totals)
+
+
+def add_counts(sums: EpochSums, logits: torch.Tensor, target: torch.Tensor) -> None:
     """Add the confusion counts of a batch: N×K×H×W logits (K = 1: of the foreground) against N×H×W class ids."""
     if logits.shape[1] == 1:
         prediction = (logits[:, 0] > 0).to(torch.uint8)
         classes = 2
     else:
         prediction, classes = logits.argmax(1).to(torch.uint8), logits.shape[1]
-    add(sums, "counts", confusion_counts_tensor(prediction, target, classes))
+    sums.counts = added(sums.counts, confusion_counts_tensor(prediction, target, classes))
+
+
+def complete(sums: EpochSums) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Numerators, totals and counts of at least one update.
+
+    Raises
+    ------
+    ValueError
+        Before the first one.
+    """
+    if sums.numerators is None or sums.totals is None or sums.counts is None:
+        raise ValueError("no update has been made in this epoch")
+    return sums.numerators, sums.totals, sums.counts
 
 
 def train_scores(state: TrainState, context: DistributedContext) -> dict[str, float]:
@@ -37,8 +56,8 @@ def train_scores(state: TrainState, context: DistributedContext) -> dict[str, fl
     UserError
         If the loss is not finite.
     """
-    sums, update = state.position.sums, state.position.update
-    numerators, totals, counts = (context.sum(sums[k].clone()) for k in ("numerators", "totals", "counts"))
+    update = state.position.update
+    numerators, totals, counts = (context.sum(value.clone()) for value in complete(state.position.sums))
     shares = {name: float(value) for name, value in state.loss.combine(numerators, totals).items()}
     scores = {"train/loss": sum(shares.values())}
     if len(shares) > 1:

@@ -12,12 +12,13 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from unet_train.checkpoint import EpochSums
 from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, read_batches
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
-from unet_train.training.epoch_sums import add, add_counts, train_scores
+from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
 from unet_train.training.evaluation import Evaluation, check_monitor, never_predicted_line
 from unet_train.training.interrupts import Interrupts, catch_signals
 from unet_train.training.pace import is_validated
@@ -133,7 +134,8 @@ class Steps:
                 self.save_within_epoch()
         speed = self.progress.measure(self.position)
         scores = train_scores(self.state, self.context) | {"train/images_per_second": speed}
-        self.position.epoch, self.position.batches, self.position.sums = self.position.epoch + 1, 0, {}
+        self.position.epoch += 1
+        self.position.batches, self.position.sums = 0, EpochSums()
         return scores
 
     def save_within_epoch(self) -> None:
@@ -255,8 +257,7 @@ def update(
         state.ema.update(state.model)
     position.update += 1
     position.batches += len(micro_batches)
-    add(position.sums, "numerators", numerators)
-    add(position.sums, "totals", totals / context.size)
+    add_fractions(position.sums, numerators, totals / context.size)
     if (
         position.update % 50 == 1
         and not bool(torch.isfinite(numerators).all())

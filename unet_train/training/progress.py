@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 
 from tqdm import tqdm
 
+from unet_train.checkpoint import Position
 from unet_train.training.distributed import DistributedContext
-from unet_train.training.epoch_sums import mean_iou
+from unet_train.training.epoch_sums import complete, mean_iou
 from unet_train.training.pace import duration, seconds_left
 from unet_train.training.settings import Settings
-from unet_train.training.train_state import Position, TrainState
+from unet_train.training.train_state import TrainState
 
 
 class Progress:
@@ -97,6 +98,6 @@ class Progress:
 
 def running_scores(state: TrainState) -> str:
     """Loss and IoU of this process's batches in the epoch under way."""
-    numerators, totals, counts = (state.position.sums[k] for k in ("numerators", "totals", "counts"))
+    numerators, totals, counts = complete(state.position.sums)
     loss = float((numerators / totals.clamp_min(1e-12)).sum())
     return f"loss {loss:.3f}, IoU {mean_iou(counts, state):.3f}"

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 
+from unet_train.checkpoint import Checkpoint, Position, TrainingState
 from unet_train.models.unet import UNet
-from unet_train.training import checkpoints
 from unet_train.training.averages import EMA
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
+from unet_train.training.random_states import random_states, restore_random_states
 from unet_train.training.schedules import Schedule
-
-
-@dataclass
-class Position:
-    """Where a run stands; plain numbers, saved with every checkpoint.
-
-    Attributes
-    ----------
-    epoch : int
-        Finished epochs.
-    batches : int
-        Batches of this process done in the epoch under way.
-    update : int
-        Optimizer updates so far: the step of TensorBoard and of the schedule.
-    best, best_epoch
-        Best validation score and the epoch it was reached in.
-    stale : int
-        Validations since then.
-    sums : dict
-        Sums of the epoch under way, so that a resumed epoch reports what the undisturbed one does.
-    stopped_early : bool
-        Whether early stopping ended the run.
-    """
-
-    epoch: int = 0
-    batches: int = 0
-    update: int = 0
-    best: float = -math.inf
-    best_epoch: int = 0
-    stale: int = 0
-    sums: dict[str, Any] = field(default_factory=dict)
-    stopped_early: bool = False
 
 
 @dataclass
@@ -76,30 +43,36 @@ class TrainState:
         """The weights that are validated and kept as the best: the averaged ones where there are any."""
         return self.ema.average if self.ema else self.model.state_dict()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that moves, under the bare module's names."""
-        return {
-            "state_dict": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": checkpoints.random_states(),
-            "state": asdict(self.position),
-        }
+    def snapshot(self) -> TrainingState:
+        """Everything that moves besides the weights. The tensors are the run's own, not copies."""
+        return TrainingState(
+            rng=random_states(),
+            position=self.position,
+            optimizer=self.optimizer.state_dict(),
+            schedule=self.schedule.state_dict(),
+            scaler=self.scaler.state_dict(),
+            ema=self.ema.state if self.ema else None,
+        )
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to what `state_dict` saw."""
-        self.position = Position(**saved["state"])
-        self.model.load_state_dict(saved["state_dict"])
-        if self.ema is not None and saved["ema"] is not None:
-            self.ema.load_state_dict(saved["ema"])
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where the run stood when it wrote `checkpoint`.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint holds weights alone.
+        """
+        saved = checkpoint.resume_state
+        self.position = saved.position
+        self.model.load_state_dict(checkpoint.state_dict)
+        if self.ema is not None and saved.ema is not None:
+            self.ema.restore(saved.ema)
         # Rates and decays are the config's, not the file's: they may have been changed for the resume.
         asked = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(saved.optimizer)
         for group, values in zip(self.optimizer.param_groups, asked, strict=True):
             group.update(values)
-        self.schedule.load_state_dict(saved["schedule"])
-        if saved["scaler"]:
-            self.scaler.load_state_dict(saved["scaler"])
-        checkpoints.restore_random_states(saved["rng"])
+        self.schedule.load_state_dict(saved.schedule)
+        if saved.scaler:
+            self.scaler.load_state_dict(saved.scaler)
+        restore_random_states(saved.rng)
