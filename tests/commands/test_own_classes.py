@@ -39,6 +39,46 @@ class Pages(DemoSource):
         super().__init__(images=pages, test_images=1, size=64, name=name)
 '''
 
+BARE = '''
+import numpy as np
+
+from unet_train.data.records import Record, Truth
+
+
+class Halves:
+    """A data set that knows nothing of the package's base class and says only what it must."""
+
+    classes = ("left", "right")
+    channels = 1
+
+    def records(self):
+        return [Record(f"{i}", f"<{i}>", group=f"{i}") for i in range(5)]
+
+    def read_image(self, record):
+        return np.random.default_rng(int(record.key)).integers(0, 255, (32, 40, 1), np.uint8)
+
+    def read_truth(self, record, *, scoring=False):
+        classes = np.zeros((32, 40), np.uint8)
+        classes[:, 20:] = 1
+        return Truth(classes)
+
+
+class Coloured(Halves):
+    def __init__(self):
+        self.notes, self.palette, self.has_background = [], None, False
+        self.values = "something else"
+
+    def records(self):
+        self.notes = ["five halves were found"]
+        self.palette = [(9, 8, 7), (200, 0, 1)]
+        return super().records()
+
+
+class Nothing:
+    def records(self):
+        return []
+'''
+
 LOSS = """
 from unet_train.training.losses import build_loss
 
@@ -168,6 +208,38 @@ def test_a_data_set_of_ones_own_trains_and_is_named_again_to_evaluate(module, ru
     assert run_command("eval", "ckpt=run", *needed, "part=val") == 0
     keys = json.loads(Path("run/split.json").read_text())["val"]
     assert json.loads(Path("run/eval/custom-val/metrics.json").read_text())["n_images"] == len(keys)
+
+
+def test_a_data_set_without_our_base_class_has_its_defaults(module, run_command, capsys):
+    own = ["dataset=custom", "dataset.name=halves", f"dataset._target_={module(BARE)}.Halves"]
+    train = ["experiment=smoke", *own, *SMALL, *TRAINER, "split.val_fraction=0.4", "hydra.run.dir=run"]
+    assert run_command("train", *train) == 0
+    data = torch.load("run/best.pt", weights_only=True)["data"]
+    assert (data["name"], data["has_background"], data["margin"]) == ("halves", True, 0)
+    assert data["palette"] is data["mask_values"] is None
+    assert "dataset=halves" in capsys.readouterr().out, "taken to have an up, by name"
+    assert run_command("eval", "ckpt=run", *own, "part=val") == 0
+    assert run_command("data", "check", *own) == 0
+
+
+def test_what_a_data_set_without_our_base_class_says_is_heard(module, run_command, capsys):
+    """Also what it finds out only while it lists its records."""
+    own = ["dataset=custom", f"dataset._target_={module(BARE)}.Coloured"]
+    train = ["experiment=smoke", *own, *SMALL, *TRAINER, "split.val_fraction=0.4", "hydra.run.dir=run"]
+    assert run_command("train", *train) == 0
+    assert "five halves were found" in capsys.readouterr().out
+    data = torch.load("run/best.pt", weights_only=True)["data"]
+    assert data["palette"] == [[9, 8, 7], [200, 0, 1]]
+    assert data["has_background"] is False
+    assert data["mask_values"] is None, "its values are no table"
+
+
+def test_a_class_that_is_no_data_set_is_refused(module, run_command, capsys):
+    name = module(BARE)
+    assert run_command("train", "experiment=smoke", "dataset=custom", f"dataset._target_={name}.Nothing") == 2
+    line = one_line(capsys)
+    for word in ("Nothing", "channels, classes, read_image, read_truth", "unet_train.data.records.Source"):
+        assert word in line
 
 
 def test_a_checkpoint_cannot_make_us_call_anything(own_folder, run_command, capsys):

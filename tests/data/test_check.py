@@ -10,7 +10,7 @@ from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.challenge import ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
-from unet_train.data.records import Record, Truth
+from unet_train.data.records import Record, Source, Truth
 
 RNG = np.random.default_rng(0)
 
@@ -84,7 +84,7 @@ def test_the_same_picture_in_two_groups_is_said(root):
     assert re.match(r"1 image.*\b2 and 5", warning)
 
 
-class Careless:
+class Careless(Source):
     """A source of a user's own that keeps no promise."""
 
     name = "careless"

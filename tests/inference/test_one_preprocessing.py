@@ -11,7 +11,7 @@ from unet_train.checkpoint import FORMAT
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image
 from unet_train.data.loading.training_set import TrainingSet
-from unet_train.data.records import Record, Truth
+from unet_train.data.records import Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.inference import streaming
 from unet_train.inference.graph import PredictionGraph
@@ -128,10 +128,10 @@ def streamed(model: Predictor, path, output, monkeypatch) -> np.ndarray:
     return result
 
 
-class OneImage:
+class OneImage(Source):
     """A data set of one file, all of it background."""
 
-    classes = ("background", "cell")
+    classes, channels = ("background", "cell"), 1
 
     def __init__(self, path, intensity_range):
         self.path, self.intensity_range = path, intensity_range

@@ -7,7 +7,7 @@ from skimage.transform import resize
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.loading.training_set import TrainingSet
-from unet_train.data.records import Record, Truth
+from unet_train.data.records import Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.preprocessing.brain_crop import background, find_window, resizing
@@ -163,7 +163,7 @@ def test_slices_that_are_no_volume_are_refused():
         window.move_image(large)
 
 
-class OnePatient:
+class OnePatient(Source):
     """Slices of `head`, listed in the wrong order; the truth is what is bright."""
 
     name, notes, classes, channels, margin = "one", [], ("background", "x"), 3, 0

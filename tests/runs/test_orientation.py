@@ -11,7 +11,7 @@ import yaml
 
 from unet_train.config.compose import compose_command
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.records import Record, Truth
+from unet_train.data.records import Record, Source, Truth
 from unet_train.errors import UserError
 from unet_train.runs import training_data
 from unet_train.runs.orientation import augmentation_for, orientation_of
@@ -103,13 +103,19 @@ def test_an_older_run_folder_flips_as_it_did(tmp_path, run_command, built):
     assert "VerticalFlip" in built[1]
 
 
-class Scenes:
+class Scenes(Source):
     """A source of one's own that counts how often each mask is read."""
 
     name, notes, classes, channels, margin = "scenes", [], ("background", "disc"), 1, 0
 
     def __init__(self) -> None:
         self.read: list[str] = []
+
+    def records(self) -> list[Record]:
+        return []
+
+    def read_image(self, record: Record) -> np.ndarray:
+        return np.zeros((8, 8, 1), np.uint8)
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         self.read.append(record.key)

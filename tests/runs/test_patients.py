@@ -16,7 +16,7 @@ from unet_train.inference.predictor import Prediction
 from unet_train.metrics.volume import dice, largest_component
 from unet_train.models.files import write_checkpoint
 from unet_train.runs.checkpoint_files import load_predictor
-from unet_train.runs.patient_scores import Patients, has_volumes
+from unet_train.runs.patient_scores import Patients
 
 
 @pytest.fixture(scope="module")
@@ -140,4 +140,3 @@ def test_a_patient_of_several_sizes_is_named_instead():
     assert not patients.scores
     (note,) = patients.notes
     assert re.match(r"p: .*Dice.* size", note)
-    assert not has_volumes(object())

@@ -41,11 +41,10 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     check_dataset(config.dataset)
     from unet_train.config.checks import refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
-    from unet_train.data.records import has_background
     from unet_train.runs.factory import build_source, build_split
 
     source = build_source(config.dataset)
-    if not has_background(source):
+    if not source.has_background:
         why = "the data set has no background class"
         refuse_without_background(config.dataset, "softmax", why, ", or name one by dataset.background")
     records = source.records()

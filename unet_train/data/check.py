@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unet_train.data.records import IGNORE, Record, Source, Truth, has_background
+from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError
 
 
@@ -89,8 +89,7 @@ def check_source(
     Parameters
     ----------
     source : Source
-        Where pixels come from. Its ``layout_problems()``, where it has that, are part of the report: names
-        that do not pair.
+        Where pixels come from. Its `layout_problems` are part of the report: names that do not pair.
     records : sequence of Record
         Those to look at.
     workers : int, optional
@@ -106,7 +105,7 @@ def check_source(
         classes, keys that occur twice; and facts.
     """
     report = Report()
-    for path, what in getattr(source, "layout_problems", list)():
+    for path, what in source.layout_problems():
         report.problems.append(Problem(path, what))
     for key, count in Counter(record.key for record in records).items():
         if count > 1:
@@ -305,7 +304,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
     lows, highs = [], []
     empty = objects = 0
     unknown: list[str] = []
-    first = 1 if has_background(source) else 0
+    first = 1 if source.has_background else 0
     for record, look in zip(records, looks, strict=True):
         report.problems += look.problems
         if look.digest is not None and look.size is not None:
@@ -324,7 +323,7 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
             report.class_ids[record.key] = np.flatnonzero(look.class_pixels[:IGNORE]).tolist()
             if look.class_pixels[:IGNORE].sum() == 0:
                 unknown.append(record.key)
-    if getattr(source, "one_size_per_group", False):
+    if source.one_size_per_group:
         report.problems += _changed_sizes(records, looks)
     report.facts = {
         "n": len(report.hashes),

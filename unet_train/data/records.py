@@ -1,10 +1,10 @@
-"""What every data layout hands over: records (which files), truths (which pixels) and the source protocol."""
+"""What every data layout hands over: records (which files), truths (which pixels) and the source itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -63,45 +63,66 @@ class Truth:
     markers: np.ndarray | None = None
 
 
-@runtime_checkable
-class Source(Protocol):
+class Source(ABC):
     """A data set: lists records, reads images and truths. Must be picklable (loader workers).
 
-    One whose groups are volumes (slices ordered by `Record.order`) may say ``volumes = True``; an evaluation then
-    scores each group as a whole too. With ``one_size_per_group = True`` the check refuses a group whose images differ
-    in size. With ``has_background = False`` class 0 is a class like the others.
-    ``orientation`` is ``"any"`` for images without an up (cells), ``"upright"`` for others, ``"auto"`` where
-    the masks of the training part are to decide; without it images are taken to have an up.
-    One whose masks have colours of their own may give them as ``palette``, (red, green, blue) from 0 to 255 by
-    class id; pictures of three classes and more are drawn in them.
+    Attributes
+    ----------
+    name : str
+        Name of the data set, for messages.
+    notes : sequence of str
+        What was found out or left out, one sentence each, said to the user at the start.
+    margin : int
+        Width in pixels of the border outside the field of interest (0: none).
+    has_background : bool
+        False: class 0 is a class like the others.
+    volumes : bool
+        True: a group's images are the slices of a volume, ordered by `Record.order`; an evaluation then scores
+        each group as a whole too.
+    one_size_per_group : bool
+        True: the check refuses a group whose images differ in size.
+    orientation : {"any", "upright", "auto"}
+        ``any`` for images without an up (cells), ``upright`` for others, ``auto`` where the masks of the
+        training part are to decide.
+    palette : sequence of (red, green, blue), or None
+        Colours of the classes, 0 to 255 by class id, where the masks have their own; pictures of three classes
+        and more are drawn in them.
+    values : mapping of int to int, or None
+        Pixel value → class id, where the masks are read by such a table.
     """
 
     name: str
-    notes: list[str]
-    """What was found out or left out, one sentence each, said to the user at the start."""
+    notes: Sequence[str] = ()
+    margin: int = 0
+    has_background: bool = True
+    volumes: bool = False
+    one_size_per_group: bool = False
+    orientation: str = "upright"
+    palette: Sequence[Sequence[int]] | None = None
+    values: Mapping[int, int] | None = None
 
     @property
+    @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names of the data set's own classes; the index is the class id."""
 
     @property
+    @abstractmethod
     def channels(self) -> int:
         """Number of image channels."""
 
-    @property
-    def margin(self) -> int:
-        """Width in pixels of the border outside the field of interest (0: none)."""
-
+    @abstractmethod
     def records(self) -> list[Record]:
         """All records, in a fixed order."""
 
+    @abstractmethod
     def read_image(self, record: Record) -> np.ndarray:
         """H×W×C, uint8 or float32 in [0, 1]."""
 
+    @abstractmethod
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels for training under the chosen kind, or (scoring) the truth to measure against."""
 
-
-def has_background(source: Source) -> bool:
-    """Whether class 0 of a data set is the background; True where it says nothing."""
-    return bool(getattr(source, "has_background", True))
+    def layout_problems(self) -> list[tuple[str, str]]:
+        """(path, what) of what is wrong with the files' names: missing partners, numbers taken twice."""
+        return []

@@ -25,7 +25,7 @@ from unet_train.data.io.images import write_image
 from unet_train.data.layouts import DatasetKeys
 from unet_train.data.layouts.custom import CustomKeys
 from unet_train.data.loading.normaliser import Normaliser
-from unet_train.data.records import Record, Source, has_background
+from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
@@ -35,7 +35,7 @@ from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
 from unet_train.runs.factory import build_source, build_split
-from unet_train.runs.patient_scores import Patients, has_volumes
+from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.run_folder import write_json
@@ -79,7 +79,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
     for note in source.notes:
         LOGGER.info(note)
-    if has_background(source) != predictor.data.has_background:
+    if source.has_background != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(checkpoint.image_hashes.values())
@@ -90,7 +90,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         )
 
     normaliser = Normaliser(source, predictor.data.normalisation)
-    patients = Patients(records) if has_volumes(source) and predictor.data.has_background else None
+    patients = Patients(records) if source.volumes and predictor.data.has_background else None
     started = time.monotonic()
     evaluation = evaluate(
         predictor,
@@ -154,7 +154,7 @@ def refuse_other_values(source: Source, data: DataDescription) -> None:
     UserError
         With the table of the training, to be declared.
     """
-    trained, here = data.mask_values, getattr(source, "values", None)
+    trained, here = data.mask_values, source.values
     if not trained or not here:
         return
     for value, index in here.items():

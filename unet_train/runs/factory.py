@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from unet_train.config import schema
 from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import OwnObject, TrainConfig
 from unet_train.data.layouts import LAYOUTS, DatasetKeys
+from unet_train.data.layouts.custom import as_source
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
 from unet_train.own_objects import call_target, check_call
@@ -62,7 +63,8 @@ def build_source(dataset: DatasetKeys) -> Source:
     }
     offered |= {"root": str(folder)} if folder is not None else {}
     taken = inspect.signature(build).parameters
-    source = build(**{name: value for name, value in offered.items() if name in taken}, **own)
+    built = build(**{name: value for name, value in offered.items() if name in taken}, **own)
+    source = as_source(built, dataset.name)  # another package's layout may return anything
     check_class_count(source.classes)
     return source
 
@@ -94,10 +96,9 @@ def build_split(split: schema.Split, dataset: DatasetKeys, records: list[Record]
 def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> DataDescription:
     """What the checkpoint keeps of the data set."""
     from unet_train.data.description import DataDescription
-    from unet_train.data.records import has_background
 
     dataset = config.dataset
-    if not has_background(source):
+    if not source.has_background:
         refuse_without_background(
             dataset,
             config.model.head,
@@ -115,7 +116,7 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         intensity_range=_declared_range(dataset),
         margin=source.margin,
         has_instances=has_instances,
-        has_background=has_background(source),
+        has_background=source.has_background,
         palette=_palette(source),
         mask_values=_mask_values(source),
     )
@@ -123,18 +124,14 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
 
 def _mask_values(source: Source) -> dict[int, int] | None:
     """Pixel value → class id where a source's masks are read by such a table."""
-    values = getattr(source, "values", None)
-    if not isinstance(values, Mapping) or not values:
-        return None
-    return {int(value): int(index) for value, index in values.items()}
+    return {int(value): int(index) for value, index in source.values.items()} if source.values else None
 
 
 def _palette(source: Source) -> tuple[tuple[int, int, int], ...] | None:
     """The classes' own colours, where a data set gives them."""
-    palette = getattr(source, "palette", None)
-    if palette is None:
+    if source.palette is None:
         return None
-    colours = np.asarray(palette)
+    colours = np.asarray(source.palette)
     if colours.shape != (len(source.classes), 3) or colours.min() < 0 or colours.max() > 255:
         raise UserError(
             f"{source.name}: palette must hold (red, green, blue) from 0 to 255 for each of the "

@@ -45,7 +45,7 @@ def orientation_of(source: Source, records: Sequence[Record]) -> tuple[str, str]
     UserError
         Where a source of the user's own says something else.
     """
-    says = getattr(source, "orientation", "upright")
+    says = source.orientation
     if says not in ("any", "upright", "auto"):
         raise UserError(
             f"dataset={source.name}: its orientation is {says!r}; any, upright or auto can be meant"

@@ -7,14 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unet_train.data.records import Record, Source, Truth
+from unet_train.data.records import Record, Truth
 from unet_train.inference.predictor import Prediction
 from unet_train.metrics.volume import VolumeScore, volume_score
-
-
-def has_volumes(source: Source) -> bool:
-    """Whether the groups of a data set are volumes: it says so by an attribute ``volumes``."""
-    return bool(getattr(source, "volumes", False))
 
 
 class Patients:

@@ -7,7 +7,7 @@ from scipy import ndimage
 from unet_train.data.augmentation.pasting import HALO, LARGEST_OVERLAP, paste_beside, take_copy
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.loading.training_set import TrainingSet
-from unet_train.data.records import IGNORE, Record, Truth
+from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 
@@ -69,7 +69,7 @@ def test_objects_cut_off_by_the_edge_are_no_donors_and_an_empty_window_stays():
     assert paste_beside(image, classes, empty, patch, rng)[2] is empty
 
 
-class TwoSquares:
+class TwoSquares(Source):
     """One record with the picture above."""
 
     name, channels, classes, margin, notes = "squares", 1, ("background", "a", "b"), 0, ()

@@ -10,7 +10,7 @@ from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.loading.batches import EpochSampler, collate, make_loader
 from unet_train.data.loading.training_set import TrainingSet
-from unet_train.data.records import IGNORE, Record, Truth
+from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import image_statistics, volume_statistics
@@ -108,7 +108,7 @@ def test_images_are_used_evenly_across_epochs():
     assert len(set(walks)) > 3
 
 
-class OnePicture:
+class OnePicture(Source):
     """A source of one picture with given maps."""
 
     name, notes, classes, channels, margin = "one", [], ("background", "a", "b"), 1, 0
@@ -360,7 +360,7 @@ def test_user_mistakes_are_named():
 
 
 # ---- many classes ----------------------------------------------------------------------------------------
-class Stripes:
+class Stripes(Source):
     """Ten images of 40×40 with a single known class each, but one pixel in the middle: class 1 in nine, 2 in one."""
 
     name, notes, classes, channels, margin = "stripes", (), ("sky", "road", "car"), 1, 0

@@ -126,7 +126,7 @@ class ChallengeSource(FilesSource):
         )
         self._classes = tuple(classes)
         self._labels = labels
-        self._margin = int(margin)
+        self.margin = int(margin)
         self._radius = int(marker_radius)
         self._ring = int(ring)
         self._left_out = {_frame_id(text, "dataset.leave_out") for text in leave_out}
@@ -135,11 +135,6 @@ class ChallengeSource(FilesSource):
             for text, boxes in (ignore_boxes or {}).items()
         }
         self._records = self._list()
-
-    @property
-    def margin(self) -> int:
-        """Width in pixels of the border without annotation."""
-        return self._margin
 
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels of one frame at native size.
@@ -207,8 +202,8 @@ class ChallengeSource(FilesSource):
     ) -> np.ndarray:
         """Where zero in the labels does not mean background; H×W bool."""
         unknown = np.zeros(instances.shape, bool)
-        if self._margin:
-            inner = slice(self._margin, -self._margin)
+        if self.margin:
+            inner = slice(self.margin, -self.margin)
             unknown[:] = True
             unknown[inner, inner] = False
             if ring and instances.any():

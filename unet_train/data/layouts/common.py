@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from unet_train.data.io.images import image_size, read_image, read_labels, read_palette
-from unet_train.data.records import Record
+from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 
 
-class FilesSource:
+class FilesSource(Source):
     """The part of `unet_train.data.records.Source` that is the same for all layouts on disk.
 
     A layout sets `_classes` and `_records` and, as it goes through the names, fills `_problems`.
@@ -57,11 +57,6 @@ class FilesSource:
         if self._channels is None:
             self._channels = image_size(self._records[0].image)[2]
         return self._channels
-
-    @property
-    def margin(self) -> int:
-        """0: the whole image is annotated."""
-        return 0
 
     def records(self) -> list[Record]:
         """All records, in a fixed order."""

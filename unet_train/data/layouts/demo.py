@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
-from unet_train.data.records import Record, Truth
+from unet_train.data.records import Record, Source, Truth
 from unet_train.errors import UserError
 from unet_train.keys import key
 
 
-class DemoSource:
+class DemoSource(Source):
     """Cell-like images drawn when they are read (about 15 ms for 256²), with exact instance masks.
 
     Parameters
@@ -57,7 +57,6 @@ class DemoSource:
         if len(classes) != 2:
             raise UserError(f"dataset.classes={list(classes)}: the demo has two, background and cell")
         self.name = name
-        self.notes: list[str] = []
         self.size = (int(height), int(width))
         self.seed = seed
         self._counts = {"01": images, "02": test_images}
@@ -72,11 +71,6 @@ class DemoSource:
     def channels(self) -> int:
         """Grey: 1."""
         return 1
-
-    @property
-    def margin(self) -> int:
-        """Everything is annotated: 0."""
-        return 0
 
     def records(self) -> list[Record]:
         """``01/000`` … for training, ``02/000`` … as the test part."""

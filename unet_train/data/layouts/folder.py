@@ -134,12 +134,12 @@ class FolderSource(FilesSource):
         self.has_background = found.has_background
 
     @property
-    def values(self) -> dict[int, int]:
+    def values(self) -> dict[int, int]:  # type: ignore[override]
         """Pixel value → class id, as declared or discovered."""
         return dict(self._values)
 
     @property
-    def palette(self) -> list[tuple[int, int, int]] | None:
+    def palette(self) -> list[tuple[int, int, int]] | None:  # type: ignore[override]
         """Colours by class id, if the masks have them; see `common.palette_of_classes`."""
         if self._palette_rule.values is not None:
             return None

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from unet_train.data.augmentation.pasting import paste_beside, take_copy
 from unet_train.data.augmentation.pipeline import Augmentation
 from unet_train.data.loading.normaliser import Normaliser
-from unet_train.data.records import IGNORE, Record, Source, has_background
+from unet_train.data.records import IGNORE, Record, Source
 from unet_train.data.targets import Target
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import Statistics
@@ -185,7 +185,7 @@ class TrainingSet(Dataset[Sample]):
         self._cache: OrderedDict[str, _Read] = OrderedDict()
         self._cached = 0
         self._order: tuple[int, np.ndarray] | None = None
-        self._first = 1 if has_background(source) else 0
+        self._first = 1 if source.has_background else 0
         self._with_class: dict[int, np.ndarray] = {}
         if balance:
             self._with_class = self._images_by_class()
