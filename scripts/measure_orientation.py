@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from unet_train.data.augmentation.orientation import band_counts, decide, weigh
-from unet_train.data.layouts.challenge import ChallengeSource
+from unet_train.data.layouts.challenge import Annotation, ChallengeSource
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
@@ -52,7 +52,7 @@ def open_source(folder: str, options: argparse.Namespace) -> Source:
     if options.kaggle:
         return KaggleSource(folder)
     if options.challenge:
-        return ChallengeSource(folder, labels=options.challenge, margin=options.margin)
+        return ChallengeSource(folder, Annotation(labels=options.challenge, margin=options.margin))
     pairs = [value.split(":") for value in options.values or []]
     values = {int(value): int(label) for value, label in pairs} or None
     return FolderSource(folder, values=values, ignore_value=options.ignore)

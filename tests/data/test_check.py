@@ -7,7 +7,7 @@ import pytest
 
 from unet_train.data.check import Report, check_source, format_facts, format_problems, missing_classes
 from unet_train.data.io.images import write_image, write_labels
-from unet_train.data.layouts.challenge import ChallengeSource
+from unet_train.data.layouts.challenge import Annotation, ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Record, Source, Truth
@@ -134,7 +134,7 @@ def test_gold_and_silver_are_both_read(tmp_path):
     cell[5:9, 5:9] = 3
     write_labels(tmp_path / "01_GT/SEG/man_seg000.tif", cell)
     write_labels(tmp_path / "01_ST/SEG/man_seg000.tif", cell)
-    source = ChallengeSource(tmp_path, labels="silver")
+    source = ChallengeSource(tmp_path, Annotation(labels="silver"))
     report = check_source(source, source.records())
     assert report.problems == []
     assert report.facts["instances"] == 1
@@ -159,7 +159,7 @@ def test_a_sequence_with_changing_sizes_is_refused(tmp_path):
 
 
 def test_real_data_is_sound(real_data):
-    u373 = ChallengeSource(real_data / "PhC-C2DH-U373", margin=50)
+    u373 = ChallengeSource(real_data / "PhC-C2DH-U373", Annotation(margin=50))
     report = check_source(u373, u373.records())
     assert report.problems == []
     assert report.facts["instances"] == 210

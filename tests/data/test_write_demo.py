@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from unet_train.data.io.images import read_labels
-from unet_train.data.layouts.challenge import ChallengeSource
+from unet_train.data.layouts.challenge import Annotation, ChallengeSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import IGNORE
@@ -44,7 +44,7 @@ def test_every_byte_follows_from_the_seed(tmp_path, layout):
 
 
 def test_challenge_layout_reads_back_with_cells_left_out(challenge):
-    source = ChallengeSource(challenge, labels="gold")
+    source = ChallengeSource(challenge, Annotation(labels="gold"))
     records = source.records()
     gold = [record for record in records if record.trainable]
     assert len(records) == 16
@@ -77,7 +77,7 @@ def test_tracks_agree_with_the_markers(challenge):
 
 
 def test_silver_is_nearly_the_truth(challenge):
-    source = ChallengeSource(challenge, labels="silver")
+    source = ChallengeSource(challenge, Annotation(labels="silver"))
     exact = {
         f"{group:02d}/{t:03d}": instances
         for group in (1, 2)

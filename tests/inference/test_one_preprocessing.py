@@ -10,7 +10,7 @@ import unet_train
 from unet_train.checkpoint import FORMAT
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import read_image
-from unet_train.data.loading.training_set import TrainingSet
+from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.inference import streaming
@@ -19,6 +19,7 @@ from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import Tiling
 from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
+from unet_train.preprocessing.preprocessing import Preprocessing
 from unet_train.runs.export import RESAMPLED
 from unet_train.runs.export_check import OwnImages, draw_cases
 
@@ -177,11 +178,8 @@ def test_five_ways_are_one(tmp_path, monkeypatch, size, scale, kind, normalisati
         source,
         source.records(),
         target=get_target("classes"),
-        scale=scale,
-        normalisation=normalisation,
-        crop_size=(min(16, small.shape[0]), min(16, small.shape[1])),
-        samples_per_epoch=4,
-        seed=0,
+        sampling=Sampling(4, seed=0, crop_size=(min(16, small.shape[0]), min(16, small.shape[1]))),
+        preprocessing=Preprocessing(normalisation, scale),
     )
     for index in range(4):
         crop = crops[0, index]

@@ -6,12 +6,13 @@ from skimage.transform import resize
 
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.loading.normaliser import Normaliser
-from unet_train.data.loading.training_set import TrainingSet
+from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.preprocessing.brain_crop import background, find_window, resizing
 from unet_train.preprocessing.intensity import move_labels, rescale, volume_statistics
+from unet_train.preprocessing.preprocessing import Preprocessing
 
 
 def cropped_and_resized(volume, masks, side):
@@ -198,11 +199,8 @@ def test_training_samples_move_image_and_labels_alike(scale):
         source,
         source.records()[1:3],
         target=get_target("classes"),
-        normalisation="brain",
-        scale=scale,
-        crop_size=None,
-        samples_per_epoch=2,
-        seed=0,
+        sampling=Sampling(2, seed=0, crop_size=None),
+        preprocessing=Preprocessing("brain", scale),
         weights=lambda instances, target: (instances == 7 * target).astype(np.float32),
     )
     statistics = volume_statistics(source.volume, "brain")

@@ -24,6 +24,7 @@ from unet_train.commands import train
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
 from unet_train.models.spec import ModelSpec, build_model
+from unet_train.preprocessing.preprocessing import Preprocessing
 from unet_train.runs.training_data import pixels_seen
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -159,7 +160,7 @@ def test_the_pixels_of_a_validation_and_of_an_epoch_by_hand(normalisation, scale
     data = SimpleNamespace(
         shapes={"val": (30, 40), "small": (20, 20), "large": (40, 40)},
         split=SimpleNamespace(train=records[1:], val=records[:1]),
-        description=SimpleNamespace(scale=scale, normalisation=normalisation),
+        description=SimpleNamespace(preprocessing=Preprocessing(normalisation, scale)),
     )
 
     class Ten:

@@ -109,25 +109,12 @@ class Split:
         return SplitKeys(**keys, notes=tuple(self.notes), by=self.by)
 
 
-def make_split(
-    records: Sequence[Record],
-    *,
-    file: str | Path | None = None,
-    folds: int | None = None,
-    fold: int | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.0,
-    test_groups: Iterable[str] = (),
-    by: str = "group",
-    seed: int = 0,
-    gap: int | None = None,
-) -> Split:
-    """Divide records into train, val and test by the rules of this module.
+@dataclass(frozen=True)
+class SplitRule:
+    """How records are divided.
 
-    Parameters
+    Attributes
     ----------
-    records : sequence of Record
-        All records of a source, in its order.
     file : path, optional
         A ``split.json``, the run folder that holds one, or the name of a shipped split (`shipped_splits`).
     folds, fold : int, optional
@@ -137,44 +124,66 @@ def make_split(
         Share of the training groups that validate, in [0, 1); 0: none.
     test_fraction : float
         Share of the groups (by blocks: of each group's records) that test, where nothing names them.
-    test_groups : iterable of str
-        Groups that test; ``"1"`` and ``"01"`` are the same.
     by : {"group", "block"}
         ``block``: serial sections; the last share of each group is test, the block before it val, with a gap
         between train and the block after it. Records that are each their own group count as one volume.
     seed : int
         Which groups are drawn; the same groups for the same seed on every machine, whatever others are there.
+    test_groups : sequence of str
+        Groups that test; ``"1"`` and ``"01"`` are the same.
     gap : int, optional
         Distance to a block, in frames, within which records leave training. None: 2 frames, 1 section.
 
     Raises
     ------
-    UserError
-        Names the key or file: unknown names (with the nearest known), a group on both sides of test,
-        fractions or folds out of range, nothing left to train on.
+    ValueError
+        For a fraction out of its range, or another `by`.
     """
-    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= fraction < 1:
-            raise ValueError(f"{name}={fraction} must be in [0, 1)")
-    if by not in ("group", "block"):
-        raise ValueError(f"by={by}: choose group or block")
+
+    file: str | Path | None = None
+    folds: int | None = None
+    fold: int | None = None
+    val_fraction: float = 0.2
+    test_fraction: float = 0.0
+    by: str = "group"
+    seed: int = 0
+    test_groups: Sequence[str] = ()
+    gap: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, fraction in (("val_fraction", self.val_fraction), ("test_fraction", self.test_fraction)):
+            if not 0 <= fraction < 1:
+                raise ValueError(f"{name}={fraction} must be in [0, 1)")
+        if self.by not in ("group", "block"):
+            raise ValueError(f"by={self.by}: choose group or block")
+
+
+def make_split(records: Sequence[Record], rule: SplitRule = SplitRule()) -> Split:
+    """Divide the records of a source, in its order, into train, val and test by the rules of this module.
+
+    Raises
+    ------
+    UserError
+        Names the key or file: unknown names (with the nearest known), a group on both sides of test, folds
+        out of range, nothing left to train on.
+    """
     doubled = [key for key, count in Counter(record.key for record in records).items() if count > 1]
     if doubled:
         raise ValueError(f"keys must be unique; {doubled[0]!r} occurs more than once")
-    if fold is not None and folds is None and file is None:
+    if rule.fold is not None and rule.folds is None and rule.file is None:
         raise UserError("split.fold needs split.folds, the number of folds (or a split.file with folds)")
 
-    builder = _Builder(records, by, val_fraction, seed, gap)
-    if file is not None:
-        builder.from_file(file, folds, fold)
+    builder = _Builder(records, rule)
+    if rule.file is not None:
+        builder.from_file(rule.file, rule.folds, rule.fold)
     elif any(record.part for record in records):
-        if folds is not None:
+        if rule.folds is not None:
             raise UserError("split.folds: the data set says itself what its test part is")
         builder.from_parts()
-    elif folds is not None:
-        builder.from_folds(folds, fold)
+    elif rule.folds is not None:
+        builder.from_folds(rule.folds, rule.fold)
     else:
-        builder.from_groups([str(group) for group in test_groups], test_fraction)
+        builder.from_groups([str(group) for group in rule.test_groups], rule.test_fraction)
     return builder.finish()
 
 
@@ -250,14 +259,12 @@ def _shape_problem(content: Any) -> str:
 class _Builder:
     """The parts under construction: `parts` holds keys, train and val before they are filtered."""
 
-    def __init__(
-        self, records: Sequence[Record], by: str, val_fraction: float, seed: int, gap: int | None
-    ) -> None:
+    def __init__(self, records: Sequence[Record], rule: SplitRule) -> None:
         self.records = list(records)
-        self.by = by
-        self.val_fraction = val_fraction
-        self.seed = seed
-        self.gap = gap if gap is not None else (SECTION_GAP if by == "block" else FRAME_GAP)
+        self.by = rule.by
+        self.val_fraction = rule.val_fraction
+        self.seed = rule.seed
+        self.gap = rule.gap if rule.gap is not None else (SECTION_GAP if rule.by == "block" else FRAME_GAP)
         self.parts: dict[str, list[Record]] = {part: [] for part in PARTS}
         self.notes: list[str] = []
         self.explicit: set[str] = set()  # keys a file names one by one: those must be usable

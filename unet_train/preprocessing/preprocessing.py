@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_train.preprocessing.brain_crop import background
+from unet_train.preprocessing.brain_crop import SIDE, background
 from unet_train.preprocessing.intensity import (
     VOLUME_MODES,
     Statistics,
@@ -85,6 +85,10 @@ class Preprocessing:
     def per_volume(self) -> bool:
         """Whether the statistics belong to all slices of a volume together."""
         return self.normalisation in VOLUME_MODES
+
+    def working_size(self, native: tuple[int, int]) -> tuple[int, int]:
+        """Height and width at which the network sees an image of `native` size."""
+        return working_size((SIDE, SIDE) if self.normalisation == "brain" else native, self.scale)
 
     def volume_statistics(self, images: Iterable[np.ndarray]) -> Statistics | None:
         """Statistics all slices of a volume share, None where each image has its own or none.

@@ -78,19 +78,9 @@ def _declared_range(dataset: DatasetKeys) -> tuple[float, float] | None:
 
 def build_split(split: schema.Split, dataset: DatasetKeys, records: list[Record]) -> Split:
     """Train, val and test records by the `split` section."""
-    from unet_train.data.splits import make_split
+    from unet_train.data.splits import SplitRule, make_split
 
-    return make_split(
-        records,
-        file=split.file,
-        folds=split.folds,
-        fold=split.fold,
-        val_fraction=split.val_fraction,
-        test_fraction=split.test_fraction,
-        test_groups=tuple(dataset.test_groups),
-        by=split.by,
-        seed=split.seed,
-    )
+    return make_split(records, SplitRule(**asdict(split), test_groups=dataset.test_groups))
 
 
 def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> DataDescription:

@@ -12,14 +12,12 @@ from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
 from unet_train.data.check import check_source, format_problems, missing_classes
 from unet_train.data.description import DataDescription
-from unet_train.data.loading.training_set import TrainingSet
+from unet_train.data.loading.training_set import Sampling, TrainingSet, WeightMap
 from unet_train.data.records import Record, Source
 from unet_train.data.splits import Split
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
-from unet_train.preprocessing.brain_crop import SIDE
-from unet_train.preprocessing.resampling import working_size
 from unet_train.runs.factory import build_source, describe_data
 from unet_train.training.distributed import DistributedContext
 
@@ -97,20 +95,21 @@ def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmenta
         data.source,
         data.split.train,
         target=data.target,
-        scale=data.description.scale,
-        normalisation=data.description.normalisation,
+        sampling=Sampling(
+            samples_per_epoch=config.trainer.samples_per_epoch,
+            seed=config.seed,
+            crop_size=tuple(crops.crop_size) if isinstance(crops.crop_size, list) else crops.crop_size,
+            foreground_share=crops.foreground_share,
+            balance=crops.balance,
+            touching_share=crops.touching_share,
+        ),
+        preprocessing=data.description.preprocessing,
         augmentation=augmentation,
-        crop_size=tuple(crops.crop_size) if isinstance(crops.crop_size, list) else crops.crop_size,
-        foreground_share=crops.foreground_share,
-        touching_share=crops.touching_share,
-        balance=crops.balance,
-        samples_per_epoch=config.trainer.samples_per_epoch,
-        seed=config.seed,
         weights=_weight_map(border, data.description.scale) if border is not None else None,
     )
 
 
-def _weight_map(border: dict[str, Any], scale: float) -> Any:
+def _weight_map(border: dict[str, Any], scale: float) -> WeightMap:
     from unet_train.data.border_weights import BorderWeights
 
     return BorderWeights(**border, scale=scale)
@@ -118,11 +117,10 @@ def _weight_map(border: dict[str, Any], scale: float) -> Any:
 
 def pixels_seen(data: TrainingData, training: TrainingSet) -> tuple[int, int]:
     """Pixels the net sees in one validation, and in one training epoch."""
-    scale, brain = data.description.scale, data.description.normalisation == "brain"
+    preprocessing = data.description.preprocessing
 
     def seen(records: Sequence[Record]) -> int:
-        shapes = [(SIDE, SIDE) if brain else data.shapes[record.key] for record in records]
-        return sum(math.prod(working_size(shape, scale)) for shape in shapes)
+        return sum(math.prod(preprocessing.working_size(data.shapes[record.key])) for record in records)
 
     train = data.split.train
     crop = math.prod(training.crop_size) if training.crop_size is not None else seen(train) / len(train)

@@ -1,12 +1,14 @@
 """A pasted copy touches the object it was put beside, its labels are its pixels, and the target knows of it."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from unet_train.data.augmentation.pasting import HALO, LARGEST_OVERLAP, paste_beside, take_copy
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.loading.training_set import TrainingSet
+from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
@@ -92,7 +94,10 @@ def training_set(source, **changes):
         "samples_per_epoch": 40,
         "seed": 5,
     }
-    return TrainingSet(source, source.records(), **(arguments | changes))
+    arguments |= changes
+    names = {item.name for item in fields(Sampling)} & arguments.keys()
+    sampling = Sampling(**{name: arguments.pop(name) for name in names})
+    return TrainingSet(source, source.records(), sampling=sampling, **arguments)
 
 
 def test_target_and_weights_are_made_anew_and_the_share_is_kept():

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from unet_train.data.io.images import write_image, write_labels
-from unet_train.data.layouts.challenge import ChallengeSource, uncovered_markers
+from unet_train.data.layouts.challenge import Annotation, ChallengeSource, uncovered_markers
 from unet_train.data.records import IGNORE, Source
 from unet_train.errors import UserError
 
@@ -75,14 +75,14 @@ def test_listing(root):
     ],
 )
 def test_who_trains_and_who_is_scored(root, labels, trainable):
-    source = ChallengeSource(root, labels=labels, leave_out=["1/67"])
+    source = ChallengeSource(root, Annotation(labels=labels, leave_out=["1/67"]))
     assert [record.key for record in source.records() if record.trainable] == trainable
     assert [record.key for record in source.records() if record.scorable] == ["01/002", "02/0005"]
     assert any("01/067" in note for note in source.notes)
 
 
 def test_gold_with_margin_and_silver_outline(root):
-    source = ChallengeSource(root, margin=10)
+    source = ChallengeSource(root, Annotation(margin=10))
     record = by_key(source)["01/002"]
     truth = source.read_truth(record)
     gold, silver = frame({1: CELL_A, 3: CELL_EDGE}), frame({7: CELL_A, 9: CELL_B})
@@ -99,10 +99,10 @@ def test_gold_with_margin_and_silver_outline(root):
 
 
 def test_a_ring_around_outlined_cells_is_background_in_the_margin_of_training_labels_only(root):
-    source = ChallengeSource(root, margin=10, ring=4)
+    source = ChallengeSource(root, Annotation(margin=10, ring=4))
     record = by_key(source)["01/002"]
     classes = source.read_truth(record).classes
-    expected = ChallengeSource(root, margin=10).read_truth(record).classes.copy()
+    expected = ChallengeSource(root, Annotation(margin=10)).read_truth(record).classes.copy()
     # Distances to the rectangle CELL_EDGE by hand: to its side, or to its corner.
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     top, bottom, left, right = CELL_EDGE
@@ -114,13 +114,13 @@ def test_a_ring_around_outlined_cells_is_background_in_the_margin_of_training_la
     np.testing.assert_array_equal(classes, expected)
     np.testing.assert_array_equal(
         source.read_truth(record, scoring=True).classes,
-        ChallengeSource(root, margin=10).read_truth(record, scoring=True).classes,
+        ChallengeSource(root, Annotation(margin=10)).read_truth(record, scoring=True).classes,
     )
 
 
 def test_a_marker_without_any_outline_gets_a_disc(root):
     (root / "01_ST/SEG/man_seg002.tif").unlink()
-    source = ChallengeSource(root, marker_radius=6)
+    source = ChallengeSource(root, Annotation(marker_radius=6))
     classes = source.read_truth(by_key(source)["01/002"]).classes
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     disc = np.hypot(rows - 34.5, columns - 49.5) <= 6
@@ -130,7 +130,7 @@ def test_a_marker_without_any_outline_gets_a_disc(root):
 
 
 def test_silver_misses_a_tracked_cell(root):
-    source = ChallengeSource(root, labels="silver", marker_radius=6, margin=10)
+    source = ChallengeSource(root, Annotation(labels="silver", marker_radius=6, margin=10))
     truth = source.read_truth(by_key(source)["01/003"])
     assert truth.classes[34, 49] == IGNORE
     assert truth.classes[34, 49 + 8] == 0
@@ -139,7 +139,7 @@ def test_silver_misses_a_tracked_cell(root):
 
 
 def test_scoring_is_gold_whatever_is_trained(root):
-    source = ChallengeSource(root, labels="silver", leave_out=["01/067"])
+    source = ChallengeSource(root, Annotation(labels="silver", leave_out=["01/067"]))
     records = by_key(source)
     assert np.unique(source.read_truth(records["01/002"], scoring=True).instances).tolist() == [0, 1, 3]
     assert np.unique(source.read_truth(records["01/002"]).instances).tolist() == [0, 7, 9]
@@ -149,14 +149,14 @@ def test_scoring_is_gold_whatever_is_trained(root):
 
 
 def test_both_takes_silver_where_gold_is_left_out(root):
-    source = ChallengeSource(root, labels="both", leave_out=["01/067"])
+    source = ChallengeSource(root, Annotation(labels="both", leave_out=["01/067"]))
     records = by_key(source)
     assert np.unique(source.read_truth(records["01/067"]).instances).tolist() == [0, 7, 9]
     assert np.unique(source.read_truth(records["01/002"]).instances).tolist() == [0, 1, 3]
 
 
 def test_boxes_end_included_and_give_way_to_gold(root):
-    source = ChallengeSource(root, ignore_boxes={"02/005": [[25, 34, 40, 49], [0, 0, 0, 0]]})
+    source = ChallengeSource(root, Annotation(ignore_boxes={"02/005": [[25, 34, 40, 49], [0, 0, 0, 0]]}))
     classes = source.read_truth(by_key(source)["02/0005"]).classes
     expected = np.zeros(SIZE, np.uint8)
     expected[25:35, 40:50] = IGNORE
@@ -208,14 +208,15 @@ def test_bad_files_are_listed(root):
         ({"leave_out": ["067"]}, r"dataset\.leave_out: .*067"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0, 1]]}}, r"dataset\.ignore_boxes: \[5, 4, 0, 1\] of"),
         ({"ignore_boxes": {"02/005": [[5, 4, 0]]}}, r"is no box"),
-        ({"classes": ["a", "b", "c"]}, r"dataset\.classes"),
     ],
 )
 def test_bad_arguments(root, arguments, message):
     with pytest.raises(UserError, match=message):
-        ChallengeSource(root, **arguments)
+        ChallengeSource(root, Annotation(**arguments))
+    with pytest.raises(UserError, match=r"dataset\.classes"):
+        ChallengeSource(root, classes=["a", "b", "c"])
     with pytest.raises(ValueError, match="labels=bronze: choose gold, silver or both"):
-        ChallengeSource(root, labels="bronze")
+        ChallengeSource(root, Annotation(labels="bronze"))
 
 
 def test_bad_roots(root, tmp_path):
@@ -226,7 +227,7 @@ def test_bad_roots(root, tmp_path):
     for path in (root / "01_ST/SEG").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"dataset\.labels=silver: .*01_ST"):
-        ChallengeSource(root, labels="silver")
+        ChallengeSource(root, Annotation(labels="silver"))
 
 
 # --- real data: the numbers of shared/data/README.md --------------------------------------------------------
@@ -245,13 +246,14 @@ WITHOUT_OUTLINE = {
 
 def test_hela(real_data):
     source = ChallengeSource(
-        real_data / "DIC-C2DH-HeLa", labels="both", leave_out=["01/067"], margin=50, marker_radius=60
+        real_data / "DIC-C2DH-HeLa",
+        Annotation(labels="both", leave_out=["01/067"], margin=50, marker_radius=60),
     )
     records = by_key(source)
     assert len(records) == 168
     assert sum(record.scorable for record in records.values()) == 17
     assert all(record.trainable for record in records.values())
-    whole = ChallengeSource(real_data / "DIC-C2DH-HeLa", margin=50)  # with 01/067, for the table
+    whole = ChallengeSource(real_data / "DIC-C2DH-HeLa", Annotation(margin=50))  # with 01/067, for the table
     cells = 0
     for record in whole.records():
         if not record.scorable:
@@ -274,7 +276,7 @@ def test_hela(real_data):
 
 def test_hela_silver_margin_rule(real_data):
     """Why silver's margin is ignored like gold's: no silver object lies wholly in it."""
-    source = ChallengeSource(real_data / "DIC-C2DH-HeLa", labels="silver", margin=50)
+    source = ChallengeSource(real_data / "DIC-C2DH-HeLa", Annotation(labels="silver", margin=50))
     for record in source.records()[::12]:
         instances = source.read_truth(record).instances
         assert set(np.unique(instances)) == set(np.unique(instances[50:-50, 50:-50]))
@@ -282,7 +284,7 @@ def test_hela_silver_margin_rule(real_data):
 
 def test_u373(real_data):
     boxes = {"02/026": [[278, 354, 620, 695]], "02/106": [[290, 351, 0, 64], [272, 344, 628, 692]]}
-    source = ChallengeSource(real_data / "PhC-C2DH-U373", margin=50, ignore_boxes=boxes)
+    source = ChallengeSource(real_data / "PhC-C2DH-U373", Annotation(margin=50, ignore_boxes=boxes))
     records = by_key(source)
     assert [sum(r.group == group for r in records.values()) for group in ("01", "02")] == [15, 19]
     truths = {key: source.read_truth(record) for key, record in records.items()}

@@ -1,6 +1,7 @@
 """Samples are functions of (seed, epoch, index): of no worker, start method, process or resume."""
 
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import torch
 from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.loading.batches import EpochSampler, collate, make_loader
-from unet_train.data.loading.training_set import TrainingSet
+from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import image_statistics, volume_statistics
+from unet_train.preprocessing.preprocessing import Preprocessing
 
 MOVES = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -38,7 +40,9 @@ def make_set(**changes) -> TrainingSet:
         "seed": 3,
         "weights": distance_like_weights,
     } | changes
-    return TrainingSet(source, source.records(), **arguments)
+    names = {item.name for item in fields(Sampling)} & arguments.keys()
+    sampling = Sampling(**{name: arguments.pop(name) for name in names})
+    return TrainingSet(source, source.records(), sampling=sampling, **arguments)
 
 
 def bytes_of(batches) -> list[bytes]:
@@ -131,7 +135,9 @@ class OnePicture(Source):
 
 def set_of(source, **changes) -> TrainingSet:
     arguments = {"target": get_target("classes"), "samples_per_epoch": 4, "seed": 0} | changes
-    return TrainingSet(source, source.records(), **arguments)
+    names = {item.name for item in fields(Sampling)} & arguments.keys()
+    sampling = Sampling(**{name: arguments.pop(name) for name in names})
+    return TrainingSet(source, source.records(), sampling=sampling, **arguments)
 
 
 def test_foreground_share_and_rare_classes():
@@ -246,13 +252,13 @@ def test_statistics_belong_to_the_whole_native_image():
     np.testing.assert_allclose(sample.mean, statistics.mean, rtol=1e-6)
     np.testing.assert_allclose(sample.std, statistics.std, rtol=1e-6)
     assert sample.mean.dtype == np.float32
-    fixed = make_set(normalisation="fixed")[0, 0]
+    fixed = make_set(preprocessing=Preprocessing("fixed"))[0, 0]
     assert fixed.mean is None
     assert fixed.std is None
 
 
 def test_a_volume_is_rescaled_with_the_percentiles_of_all_its_slices():
-    data = make_set(normalisation="volume", augmentation=None, crop_size=None, weights=None)
+    data = make_set(preprocessing=Preprocessing("volume"), augmentation=None, crop_size=None, weights=None)
     images = [data.source.read_image(record) for record in data.records]
     statistics = volume_statistics(images)
     sample = data[0, 0]
@@ -268,7 +274,9 @@ def test_working_resolution_makes_the_target_after_resampling():
     instances = np.zeros((40, 40), np.int32)
     instances[:, :20], instances[:, 20:] = 1, 2
     source = OnePicture(instances > 0, instances=instances)
-    data = set_of(source, crop_size=None, scale=0.5, target=get_target("foreground", gap=8))
+    data = set_of(
+        source, crop_size=None, preprocessing=Preprocessing(scale=0.5), target=get_target("foreground", gap=8)
+    )
     target = data[0, 0].target
     assert target.shape == (20, 20)
     np.testing.assert_array_equal(
@@ -345,11 +353,11 @@ def test_user_mistakes_are_named():
     with pytest.raises(UserError, match=r"0 is 8×8×1 and 0 9×9×1.*augmentation.crop_size"):
         collate([small, large])
     with pytest.raises(UserError, match=r"split\.val_fraction.*split\.file"):
-        TrainingSet(source, [], target=get_target("classes"), samples_per_epoch=1, seed=0)
+        TrainingSet(source, [], target=get_target("classes"), sampling=Sampling(1, seed=0))
     record = Record("x", "x.png", trainable=False)
     with pytest.raises(UserError, match=r"^x .*label"):
-        TrainingSet(source, [record], target=get_target("classes"), samples_per_epoch=1, seed=0)
-    for key, value in {"foreground_share": 1.5, "samples_per_epoch": 0, "scale": 0, "crop_size": 0}.items():
+        TrainingSet(source, [record], target=get_target("classes"), sampling=Sampling(1, seed=0))
+    for key, value in {"foreground_share": 1.5, "samples_per_epoch": 0, "crop_size": 0}.items():
         with pytest.raises(ValueError, match=key):
             set_of(source, **{key: value})
     wrong = OnePicture(np.ones((8, 8)), np.zeros((8, 9, 1), np.uint8))
@@ -388,11 +396,7 @@ def centres(has_background, balance):
         source,
         source.records(),
         target=get_target("classes"),
-        crop_size=7,
-        foreground_share=1.0,
-        samples_per_epoch=600,
-        seed=0,
-        balance=balance,
+        sampling=Sampling(600, seed=0, crop_size=7, foreground_share=1.0, balance=balance),
     )
     return data, Counter(int(data[0, index].target[3, 3]) for index in range(600))
 

@@ -25,8 +25,8 @@ cells have no silver outline; a disc around their marker is ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,16 @@ _KINDS = {
 }
 
 
-class ChallengeSource(FilesSource):
-    """A data set in the challenge's layout.
+@dataclass(frozen=True)
+class Annotation:
+    """Which labels are used, and where nothing is annotated.
 
-    Parameters
+    Attributes
     ----------
-    root : path
-        Folder that holds ``01``, ``01_GT``, …
-    classes : sequence of str
-        Two names: background and the objects.
     labels : {"gold", "silver", "both"}
         What is trained on. ``both``: gold where the frame has it (and is not left out), else silver. Scored
         is always against gold.
-    leave_out : iterable of str
+    leave_out : sequence of str
         Frames (``"01/067"``; numbers are compared by value) whose gold labels are not used at all: they are
         not scored, and not trained on unless from silver.
     margin : int
@@ -79,6 +76,37 @@ class ChallengeSource(FilesSource):
         Training only: pixels of the margin up to this far from an outlined cell count as background, so that
         the net learns where a cell ends that reaches into the margin. The cells beyond, not outlined, are
         wrong there where they touch it; a ring narrower than the usual gap costs little.
+
+    Raises
+    ------
+    ValueError
+        For other labels, or a number out of its range.
+    """
+
+    labels: str = "gold"
+    leave_out: Sequence[str] = ()
+    margin: int = 0
+    ignore_boxes: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    marker_radius: int = 40
+    ring: int = 0
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("gold", "silver", "both"):
+            raise ValueError(f"labels={self.labels}: choose gold, silver or both")
+        if self.margin < 0 or self.marker_radius < 1 or self.ring < 0:
+            raise ValueError("margin and ring must be at least 0, marker_radius at least 1")
+
+
+class ChallengeSource(FilesSource):
+    """A data set in the challenge's layout.
+
+    Parameters
+    ----------
+    root : path
+        Folder that holds ``01``, ``01_GT``, …
+    annotation : Annotation
+    classes : sequence of str
+        Two names: background and the objects.
     intensity_range, channels
         As in `read_image`.
     name : str
@@ -97,26 +125,17 @@ class ChallengeSource(FilesSource):
     def __init__(
         self,
         root: str | Path,
+        annotation: Annotation = Annotation(),
         *,
         classes: Sequence[str] = ("background", "cell"),
-        labels: str = "gold",
-        leave_out: Iterable[str] = (),
-        margin: int = 0,
-        ignore_boxes: Mapping[str, Sequence[Sequence[int]]] | None = None,
-        marker_radius: int = 40,
-        ring: int = 0,
         intensity_range: tuple[float, float] | None = None,
         channels: int | None = None,
         name: str = "challenge",
     ) -> None:
-        if labels not in ("gold", "silver", "both"):
-            raise ValueError(f"labels={labels}: choose gold, silver or both")
         if len(classes) != 2:
             raise UserError(
                 f"dataset.classes: {len(classes)} names; the challenge's layout has two: background, object"
             )
-        if margin < 0 or marker_radius < 1 or ring < 0:
-            raise ValueError("margin and ring must be at least 0, marker_radius at least 1")
         super().__init__(
             root,
             f"fetch it with `unet-data fetch {name}`, or set dataset.root to the folder of 01, 01_GT, …",
@@ -125,14 +144,12 @@ class ChallengeSource(FilesSource):
             channels=channels,
         )
         self._classes = tuple(classes)
-        self._labels = labels
-        self.margin = int(margin)
-        self._radius = int(marker_radius)
-        self._ring = int(ring)
-        self._left_out = {_frame_id(text, "dataset.leave_out") for text in leave_out}
+        self._annotation = annotation
+        self.margin = annotation.margin
+        self._left_out = {_frame_id(text, "dataset.leave_out") for text in annotation.leave_out}
         self._boxes = {
             _frame_id(text, "dataset.ignore_boxes"): _checked_boxes(text, boxes)
-            for text, boxes in (ignore_boxes or {}).items()
+            for text, boxes in annotation.ignore_boxes.items()
         }
         self._records = self._list()
 
@@ -160,11 +177,13 @@ class ChallengeSource(FilesSource):
         kind = "gold" if scoring else self._training_kind(record)
         if kind is None or kind not in record.labels or (kind == "gold" and not self._has_gold(record)):
             why = "is left out" if self._is_left_out(record) else "has no labels to use"
-            wanted = "scoring" if scoring else f"dataset.labels={self._labels}"
+            wanted = "scoring" if scoring else f"dataset.labels={self._annotation.labels}"
             raise UserError(f"{record.key}: the frame {why} for {wanted}")
         instances = self._read(record, kind)
         markers = self._read(record, "markers") if "markers" in record.labels else None
-        unknown = self._unknown(record, kind, instances, markers, ring=0 if scoring else self._ring)
+        unknown = self._unknown(
+            record, kind, instances, markers, ring=0 if scoring else self._annotation.ring
+        )
         classes = (instances > 0).astype(np.uint8)
         classes[unknown & (instances == 0)] = IGNORE
         return Truth(classes=classes, instances=instances, markers=markers)
@@ -178,9 +197,9 @@ class ChallengeSource(FilesSource):
         return "gold" in record.labels and not self._is_left_out(record)
 
     def _training_kind(self, record: Record) -> str | None:
-        if self._labels in ("gold", "both") and self._has_gold(record):
+        if self._annotation.labels in ("gold", "both") and self._has_gold(record):
             return "gold"
-        if self._labels in ("silver", "both") and "silver" in record.labels:
+        if self._annotation.labels in ("silver", "both") and "silver" in record.labels:
             return "silver"
         return None
 
@@ -227,7 +246,7 @@ class ChallengeSource(FilesSource):
             if outline is not None and outline.any():
                 unknown |= outline
             else:
-                unknown |= _disc(place, self._radius)
+                unknown |= _disc(place, self._annotation.marker_radius)
         return unknown
 
     # --- files ----------------------------------------------------------------------------------------------
@@ -244,9 +263,9 @@ class ChallengeSource(FilesSource):
                 f"dataset.root: {self._root} holds no sequence folder such as 01 with frames t000.tif in it"
             )
         if not any(record.trainable for record in records):
-            part, kind = ("_ST", "silver") if self._labels == "silver" else ("_GT", "gold")
+            part, kind = ("_ST", "silver") if self._annotation.labels == "silver" else ("_GT", "gold")
             raise UserError(
-                f"dataset.labels={self._labels}: no frame in {self._root} has labels to use "
+                f"dataset.labels={self._annotation.labels}: no frame in {self._root} has labels to use "
                 f"(the {kind} ones would be {self._root / (records[0].group + part) / 'SEG'})"
             )
         known = {(record.group, record.order): record.key for record in records}
@@ -285,7 +304,9 @@ class ChallengeSource(FilesSource):
                     labels=own,
                     group=sequence,
                     order=number,
-                    trainable={"gold": gold, "silver": silver, "both": gold or silver}[self._labels],
+                    trainable={"gold": gold, "silver": silver, "both": gold or silver}[
+                        self._annotation.labels
+                    ],
                     scorable=gold,
                 )
             )
@@ -374,11 +395,18 @@ class ChallengeKeys(DatasetKeys):
     )
 
 
+def _from_keys(
+    root: str, name: str, intensity_range: tuple[float, float] | None, classes: list[str], **annotation: Any
+) -> ChallengeSource:
+    labels = Annotation(**annotation)
+    return ChallengeSource(root, labels, classes=classes, intensity_range=intensity_range, name=name)
+
+
 LAYOUTS.register(
     "challenge",
     Layout(
         ChallengeKeys,
-        ChallengeSource,
+        _from_keys,
         how_to_get="set dataset.root=FOLDER, or fetch it: unet-data fetch {name}",
     ),
 )

@@ -80,6 +80,63 @@ class _Read(NamedTuple):
         return sum(a.nbytes for a in arrays if a is not None)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which samples are drawn.
+
+    Attributes
+    ----------
+    samples_per_epoch : int
+        Images are walked through in a new random order each time round, across epochs, so that all are
+        used equally often.
+    seed : int
+    crop_size : int, pair of int or None
+        Height and width of the samples at the working resolution; None: whole images (then only images of
+        one size fit in a batch). Where an image is smaller, it is reflected, its target padded with `IGNORE`.
+    foreground_share : float
+        Share of the crops centred on a random pixel of a class, drawn evenly from those in the image (the
+        background, where there is one, aside); the others lie anywhere. An image without such a class is
+        cropped anywhere.
+    balance : bool
+        Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
+        image that has it: an image without hands its turn over. Reads all labels at the start.
+    touching_share : float
+        Share of the samples in which a copy of one of the image's objects is pasted to touch another
+        (`pasting`); target and weights are made anew there. Needs instances.
+    margin : int or None
+        Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
+        fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
+
+    Raises
+    ------
+    ValueError
+        For values out of range.
+    """
+
+    samples_per_epoch: int
+    seed: int
+    crop_size: int | tuple[int, int] | None = 256
+    foreground_share: float = 0.5
+    balance: bool = False
+    touching_share: float = 0.0
+    margin: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.foreground_share <= 1:
+            raise ValueError(f"foreground_share={self.foreground_share} must lie between 0 and 1")
+        if not 0 <= self.touching_share <= 1:
+            raise ValueError(f"touching_share={self.touching_share} must lie between 0 and 1")
+        if self.samples_per_epoch < 1:
+            raise ValueError(f"samples_per_epoch={self.samples_per_epoch} must be at least 1")
+        if self.shape is not None and min(self.shape) < 1:
+            raise ValueError(f"crop_size={self.crop_size} must be positive")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width of the crops; None: whole images."""
+        return (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else self.crop_size
+
+
 class TrainingSet(Dataset[Sample]):
     """Random crops of the training records, indexed by (epoch, index).
 
@@ -89,43 +146,22 @@ class TrainingSet(Dataset[Sample]):
     records : sequence of Record
         The training part; records without a label are refused.
     target : Target
-    scale : float
-        Working over native resolution.
-    normalisation : {'fixed', 'image', 'volume', 'brain'}
-        What mean and std a sample carries, see `Normaliser`. They belong to the whole native image, as they
+    sampling : Sampling
+    preprocessing : Preprocessing
+        Its mean and std, which a sample carries (see `Normaliser`), belong to the whole native image, as they
         do in evaluation; so the model sees what the augmentation does to intensities. Under ``brain`` images
         and labels are cut to the brain and brought to 256² first.
     augmentation : Augmentation
-    crop_size : int, pair of int or None
-        Height and width of the samples at the working resolution; None: whole images (then only images of
-        one size fit in a batch). Where an image is smaller, it is reflected, its target padded with `IGNORE`.
-    foreground_share : float
-        Share of the crops centred on a random pixel of a class, drawn evenly from those in the image (the
-        background, where there is one, aside); the others lie anywhere. An image without such a class is
-        cropped anywhere.
-    samples_per_epoch : int
-        Images are walked through in a new random order each time round, across epochs, so that all are
-        used equally often.
-    seed : int
     weights : callable or None
         Makes a weight map, once per image; it moves with the image. Where the data have no instances it
         is given None.
-    margin : int or None
-        Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
-        fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
-    balance : bool
-        Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
-        image that has it: an image without hands its turn over. Reads all labels at the start.
-    touching_share : float
-        Share of the samples in which a copy of one of the image's objects is pasted to touch another
-        (`pasting`); target and weights are made anew there. Needs instances.
     cache_bytes : int
         Decoded images, targets and weights are kept up to this (in each worker process).
 
     Raises
     ------
     UserError
-        No records, records without labels, or values out of range.
+        No records, or records without labels.
     """
 
     def __init__(
@@ -134,17 +170,10 @@ class TrainingSet(Dataset[Sample]):
         records: Sequence[Record],
         *,
         target: Target,
-        scale: float = 1.0,
-        normalisation: str = "image",
+        sampling: Sampling,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
         augmentation: Augmentation | None = None,
-        crop_size: int | tuple[int, int] | None = 256,
-        foreground_share: float = 0.5,
-        samples_per_epoch: int,
-        seed: int,
         weights: WeightMap | None = None,
-        margin: int | None = None,
-        balance: bool = False,
-        touching_share: float = 0.0,
         cache_bytes: int = CACHE_BYTES,
     ):
         if not records:
@@ -154,45 +183,30 @@ class TrainingSet(Dataset[Sample]):
                 raise UserError(
                     f"{record.key} has no label to train on; leave it out of the split's train part"
                 )
-        if not 0 <= foreground_share <= 1:
-            raise ValueError(f"foreground_share={foreground_share} must lie between 0 and 1")
-        if not 0 <= touching_share <= 1:
-            raise ValueError(f"touching_share={touching_share} must lie between 0 and 1")
-        if samples_per_epoch < 1:
-            raise ValueError(f"samples_per_epoch={samples_per_epoch} must be at least 1")
-        if scale <= 0:
-            raise ValueError(f"scale={scale} must be positive")
-        if isinstance(crop_size, int):
-            crop_size = (crop_size, crop_size)
-        if crop_size is not None and min(crop_size) < 1:
-            raise ValueError(f"crop_size={crop_size} must be positive")
         self.source = source
         self.records = list(records)
         self.target = target
-        self.preprocessing = Preprocessing(normalisation, float(scale))
-        self.normaliser = Normaliser(source, normalisation)
+        self.sampling = sampling
+        self.crop_size = sampling.shape
+        self.preprocessing = preprocessing
+        self.normaliser = Normaliser(source, preprocessing.normalisation)
         self.augmentation = augmentation or Augmentation([])
-        self.crop_size = crop_size
-        self.foreground_share = float(foreground_share)
-        self.touching_share = float(touching_share)
-        self.samples_per_epoch = int(samples_per_epoch)
-        self.seed = int(seed)
         self.weights = weights
-        if margin is None:
-            margin = min(crop_size) // 8 if crop_size is not None and self.augmentation.warps else 0
-        self.margin = margin
+        self.margin = sampling.margin or 0
+        if sampling.margin is None and self.crop_size is not None and self.augmentation.warps:
+            self.margin = min(self.crop_size) // 8
         self.cache_bytes = cache_bytes
         self._cache: OrderedDict[str, _Read] = OrderedDict()
         self._cached = 0
         self._order: tuple[int, np.ndarray] | None = None
         self._first = 1 if source.has_background else 0
         self._with_class: dict[int, np.ndarray] = {}
-        if balance:
+        if sampling.balance:
             self._with_class = self._images_by_class()
 
     def __len__(self) -> int:
         """Samples per epoch."""
-        return self.samples_per_epoch
+        return self.sampling.samples_per_epoch
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker gets no cache: it would be copied through a pipe.
@@ -200,11 +214,11 @@ class TrainingSet(Dataset[Sample]):
 
     def record_number(self, epoch: int, index: int) -> int:
         """Which record a sample is cut from (before `balance`): the walk through the permutations."""
-        walk, step = divmod(epoch * self.samples_per_epoch + index, len(self.records))
+        walk, step = divmod(epoch * self.sampling.samples_per_epoch + index, len(self.records))
         if self._order is None or self._order[0] != walk:
             self._order = (
                 walk,
-                np.random.default_rng([self.seed, walk, 7919]).permutation(len(self.records)),
+                np.random.default_rng([self.sampling.seed, walk, 7919]).permutation(len(self.records)),
             )
         return int(self._order[1][step])
 
@@ -217,9 +231,9 @@ class TrainingSet(Dataset[Sample]):
             A file that cannot be read, naming it.
         """
         epoch, index = place
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([self.sampling.seed, epoch, index])
         number = self.record_number(epoch, index)
-        centred = rng.random() < self.foreground_share
+        centred = rng.random() < self.sampling.foreground_share
         turn = rng.random()
         wanted: int | None = None
         if centred and self._with_class:
@@ -231,12 +245,14 @@ class TrainingSet(Dataset[Sample]):
                 number = int(having[int(turn * len(having))])
         record = self.records[number]
         read = self._read(record)
-        draw = [self.seed, epoch, index, 1]
+        draw = [self.sampling.seed, epoch, index, 1]
         if self.crop_size is None:
-            image, masks = self._with_touching(read, read.image, read.maps, [self.seed, epoch, index, 2])
+            image, masks = self._with_touching(
+                read, read.image, read.maps, [self.sampling.seed, epoch, index, 2]
+            )
             image, masks = self.augmentation(image, masks, draw)
         else:
-            image, masks = self._crop(read, rng, draw, [self.seed, epoch, index, 2], centred, wanted)
+            image, masks = self._crop(read, rng, draw, [self.sampling.seed, epoch, index, 2], centred, wanted)
         statistics = read.statistics
         return Sample(
             image=np.ascontiguousarray(image),
@@ -321,7 +337,7 @@ class TrainingSet(Dataset[Sample]):
             return image, maps
         classes, instances = maps.pop("classes"), maps.pop("instances")
         rng = np.random.default_rng(draw)
-        if rng.random() >= self.touching_share:
+        if rng.random() >= self.sampling.touching_share:
             return image, maps
         patch = take_copy(read.image, *read.truth, rng)
         if patch is None:
@@ -355,13 +371,15 @@ class TrainingSet(Dataset[Sample]):
         instances = truth.instances
         if instances is not None:
             instances = self.preprocessing.apply_labels(instances, statistics)
-        elif self.touching_share > 0:
+        elif self.sampling.touching_share > 0:
             raise UserError(
-                f"augmentation.touching_share={self.touching_share}: {record.key} has no instances to paste; "
+                f"augmentation.touching_share={self.sampling.touching_share}: {record.key} has no instances to paste; "
                 "set it to 0, or say dataset.instances=true if its mask holds one number per object"
             )
         target, weight = self._target(classes, instances)
-        pasted_from = (classes, instances) if self.touching_share > 0 and instances is not None else None
+        pasted_from = (
+            (classes, instances) if self.sampling.touching_share > 0 and instances is not None else None
+        )
         read = _Read(image, target, weight, statistics, pasted_from)
         if read.nbytes <= self.cache_bytes:
             self._cache[record.key] = read
