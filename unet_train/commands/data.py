@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unet_train.commands import shell
 from unet_train.config.checks import check_dataset, expand
@@ -14,6 +15,12 @@ from unet_train.config.compose import compose_command
 from unet_train.config.messages import near
 from unet_train.errors import UserError
 
+if TYPE_CHECKING:
+    from unet_train.data.check import Report
+    from unet_train.data.records import Record, Source
+    from unet_train.data.splits import Split
+
+SHEET = "sheet.png"
 LAYOUTS = ("folder", "challenge", "kaggle_3m")
 
 
@@ -39,25 +46,38 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Read every file of a data set; 1 if something is wrong with it, listed by file."""
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
-    from unet_train.config.checks import refuse_without_background
+    from unet_train.config.checks import dataset_root, refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
-    from unet_train.runs.factory import build_source, build_split
+    from unet_train.runs.data_report import FIGURES, output_folder
+    from unet_train.runs.factory import build_source, build_split, section_keys
+
+    root = dataset_root(config.dataset)
+    folder = output_folder(config.output, root) if config.output else None
 
     source = build_source(config.dataset)
     if not source.has_background:
         why = "the data set has no background class"
         refuse_without_background(config.dataset, "softmax", why, ", or name one by dataset.background")
     records = source.records()
-    report = check_source(source, records, progress=_bar)
-    for note in source.notes:
+    report = check_source(source, records, keys=section_keys(config.dataset), progress=_bar)
+    for note in [*source.notes, *report.notes]:
         print(note)
     print(format_facts(report))
     for warning in report.warnings:
         print(f"warning: {warning}")
     if report.problems:
-        print(format_problems(report))
+        all_in = str(folder / FIGURES) if folder else f"output=FOLDER writes them into FOLDER/{FIGURES}"
+        print(format_problems(report, all_in))
+        split = None
+        with contextlib.suppress(UserError, ValueError):  # told first is what is wrong with the files
+            split = build_split(config.split, config.dataset, records)
+        _write(folder, source, records, report, split, root)
         return 1
-    split = build_split(config.split, config.dataset, records)
+    try:
+        split = build_split(config.split, config.dataset, records)
+    except UserError:
+        _write(folder, source, records, report, None, root)
+        raise
     for note in split.notes:
         print(note)
     parts = {"train": split.train, "val": split.val, "test": split.test}
@@ -65,8 +85,31 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     for warning in missing_classes(report, source.classes, keys):
         print(f"warning: {warning}")
     print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
+    _write(folder, source, records, report, split, root)
     print("no problem found")
     return 0
+
+
+def _write(
+    folder: Path | None,
+    source: Source,
+    records: list[Record],
+    report: Report,
+    split: Split | None,
+    root: Path | None,
+) -> None:
+    """Write data.json and sheet.png, if that is wanted, and say so."""
+    if folder is None:
+        return
+    from unet_train.data.summary import summarise
+    from unet_train.runs.data_report import FIGURES, draw_sheet, write_report
+
+    earlier = [name for name in (FIGURES, SHEET) if (folder / name).exists()]
+    if earlier:
+        print(f"replacing the earlier {' and '.join(earlier)} in {folder}")
+    summary = summarise(source, records, report, split, root)
+    written = write_report(folder, summary, draw_sheet(source, records, report, summary), SHEET)
+    print(f"written   {', '.join(str(path) for path in written)}")
 
 
 def _bar(items: Iterable[Any], total: int) -> Iterable[Any]:

@@ -42,6 +42,7 @@ INTRO = {
     "data": """Look after data sets.
 
   unet-data check dataset=folder dataset.root=my_images     read every file, list every problem
+  unet-data check dataset.root=my_images output=report      and write figures (data.json) and a picture (sheet.png)
   unet-data fetch phc_u373                                   download into data/phc_u373
   unet-data fetch brain_mri                                  how to get it
   unet-data demo output=demo_images layout=folder            draw the demo images (folder, challenge, kaggle_3m)""",

@@ -308,6 +308,9 @@ class DataConfig:
 
     dataset: DatasetKeys = key("what is checked")
     split: Split = key("who is held out")
+    output: str | None = key(
+        "check: folder for data.json (figures) and sheet.png (a dozen images with their labels); null: none"
+    )
 
 
 COMMANDS: dict[str, type] = {

@@ -5,26 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from unet_train.data.intensities import Histogram, Intensities, histogram
+from unet_train.data.problems import Problem, list_problems
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: which file (or key), and what."""
-
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
 
 
 @dataclass
@@ -37,11 +28,15 @@ class Report:
         In the order of the records; empty where all is well.
     warnings : list of str
         Nothing to stop for: the same picture under two keys, truths in which nothing is known.
+    notes : list of str
+        What might be set better: a range of 16 bits of which the images use a part.
     facts : dict
         Plain values: ``n`` images read; ``sizes`` {"H×W": images}; ``channels`` {count: images}; ``dtype``
         {"uint8": images}; ``values`` [least, greatest] pixel value as handed out (uint8 0..255, float 0..1);
         ``class_pixels`` {class name: pixels}; ``ignored_pixels``; ``empty`` images without foreground;
-        ``instances`` objects (0 where there are none to count).
+        ``instances`` objects (0 where there are none to count); ``objects`` {"count": objects, "per_image":
+        median, "diameter": median of the diameters of circles of their areas, in pixels, or None}, None where
+        the data set does not tell objects apart; ``intensity`` as `Intensities.describe`.
     hashes : dict
         Key → sha1 of the picture (shape, dtype, pixels), the same for a file saved anew without loss.
     truth_hashes : dict
@@ -54,6 +49,7 @@ class Report:
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
@@ -74,7 +70,29 @@ class _Look:
     low: float = 0.0
     high: float = 0.0
     class_pixels: np.ndarray | None = None  # 256 counts
-    objects: int = 0
+    areas: np.ndarray | None = None
+    """Pixels of each object; None where objects are not told apart."""
+    grey: bool = False
+    """Whether the channels are equal everywhere."""
+    values: Histogram | None = None
+    """Taken out as soon as it is counted."""
+
+
+@dataclass
+class _Totals:
+    """What is added up while the images are read, because it is too much to keep for each."""
+
+    intensities: Intensities = field(default_factory=Intensities)
+    areas: Counter[int] = field(default_factory=Counter)
+
+    def take(self, look: _Look) -> _Look:
+        """Count one image in."""
+        if look.values is not None:
+            self.intensities.add(look.values)
+            look.values = None
+        if look.areas is not None:
+            self.areas.update(look.areas.tolist())
+        return look
 
 
 def check_source(
@@ -82,6 +100,7 @@ def check_source(
     records: Sequence[Record],
     *,
     workers: int | None = None,
+    keys: Collection[str] = ("channels", "intensity_range"),
     progress: Callable[[Iterable[_Look], int], Iterable[_Look]] | None = None,
 ) -> Report:
     """Read every image and every truth once and report.
@@ -95,6 +114,8 @@ def check_source(
     workers : int, optional
         Threads that read; decoding releases Python's lock. None: up to four. The report does not depend on
         it.
+    keys : collection of str
+        Keys that the data set's section has: only these are named as a remedy.
     progress : callable, optional
         ``progress(iterable, total)`` returns the iterable with a bar around it.
 
@@ -119,15 +140,57 @@ def check_source(
         return _look_at(source, record, channels)
 
     workers = min(4, os.cpu_count() or 1) if workers is None else max(1, workers)
+    totals = _Totals()
+
+    def gathered(looks: Iterable[_Look]) -> list[_Look]:
+        return [totals.take(one) for one in (progress(looks, len(records)) if progress else looks)]
+
     if workers == 1 or len(records) < 2:
-        looks: Iterable[_Look] = map(look, records)
-        report_looks = list(progress(looks, len(records)) if progress else looks)
+        looks = gathered(map(look, records))
     else:
         with ThreadPoolExecutor(workers) as pool:
-            looks = pool.map(look, records)
-            report_looks = list(progress(looks, len(records)) if progress else looks)
-    _gather(report, source, records, report_looks)
+            looks = gathered(pool.map(look, records))
+    _name_channels_key(looks, channels, keys)
+    _gather(report, source, records, looks, totals)
+    unused = totals.intensities.unused_range() if "intensity_range" in keys else None
+    if unused is not None:
+        report.notes.append(_unused_note(totals.intensities, unused))
     return report
+
+
+def _unused_note(intensities: Intensities, fitting: tuple[int, int]) -> str:
+    found = intensities.describe() or {}
+    return (
+        f"16-bit images with values from {found['low']} to {found['high']}, 99.8 % of them from "
+        f"{found['percentile_0.1']} to {found['percentile_99.9']}: a small part of 0 to 65535; "
+        f"dataset.intensity_range=[{fitting[0]},{fitting[1]}] would use the whole range"
+    )
+
+
+def _name_channels_key(looks: Sequence[_Look], channels: int, keys: Collection[str]) -> None:
+    """Where grey and colour are mixed, say which value of dataset.channels reads both."""
+    colour = [look for look in looks if look.channels == 3]
+    if "channels" not in keys or channels not in (1, 3):
+        return
+    if not colour or not any(look.channels == 1 for look in looks):
+        return
+    all_grey = all(look.grey for look in colour)
+    remedy = (
+        "dataset.channels=1 reads all as grey (those of three channels have three equal ones)"
+        if all_grey
+        else "dataset.channels=3 reads grey images as RGB too"
+    )
+    for look in looks:
+        look.problems = [
+            Problem(problem.file, f"{problem.what}; {remedy}")
+            if look.channels in (1, 3) and problem.what == _other_channels(look.channels, channels)
+            else problem
+            for problem in look.problems
+        ]
+
+
+def _other_channels(found: int, expected: int) -> str:
+    return f"{found} channel{'s' if found > 1 else ''} where the data set has {expected}"
 
 
 def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -169,13 +232,9 @@ def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, 
     ]
 
 
-def format_problems(report: Report) -> str:
-    """All problems, one line each under a line with their number; empty where there are none."""
-    if not report.problems:
-        return ""
-    count = len(report.problems)
-    head = f"{count} problem{'s' if count > 1 else ''} in the data:"
-    return "\n".join([head, *(f"  {problem}" for problem in report.problems)])
+def format_problems(report: Report, all_in: str = "") -> str:
+    """All kinds of problems with example files, see `list_problems`; empty where there are none."""
+    return list_problems(report.problems, all_in)
 
 
 def format_facts(report: Report) -> str:
@@ -248,13 +307,14 @@ def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int
     look.dtype = str(image.dtype)
     look.low, look.high = float(image.min()), float(image.max())
     if channels and look.channels != channels:
-        look.problems.append(
-            Problem(record.image, f"{look.channels} channels where the data set has {channels}")
-        )
+        look.problems.append(Problem(record.image, _other_channels(look.channels, channels)))
     if image.dtype == np.float32 and not (look.low >= 0.0 and look.high <= 1.0):  # NaN fails both
         look.problems.append(
             Problem(record.image, f"float values from {look.low:g} to {look.high:g}, not in [0, 1]")
         )
+    else:
+        look.values = histogram(image)
+    look.grey = image.shape[2] == 3 and bool((image == image[:, :, :1]).all())
     look.digest = image_digest(image)
 
 
@@ -284,7 +344,13 @@ def _look_at_truth(look: _Look, record: Record, truth: Truth, classes: Sequence[
     if count:
         look.class_pixels = pixels
         if truth.instances is not None:
-            look.objects = int((np.unique(truth.instances) > 0).sum())
+            look.areas = _areas(truth.instances)
+
+
+def _areas(instances: np.ndarray) -> np.ndarray:
+    """Pixels of each object of an H×W map of numbers, 0 for none."""
+    numbers, pixels = np.unique(instances, return_counts=True)
+    return pixels[numbers > 0]
 
 
 def _problem(record: Record, error: UserError) -> Problem:
@@ -296,13 +362,15 @@ def _problem(record: Record, error: UserError) -> Problem:
     return Problem(record.key, text.removeprefix(f"{record.key}: "))
 
 
-def _gather(report: Report, source: Source, records: Sequence[Record], looks: Sequence[_Look]) -> None:
+def _gather(
+    report: Report, source: Source, records: Sequence[Record], looks: Sequence[_Look], totals: _Totals
+) -> None:
     sizes: Counter[str] = Counter()
     channels: Counter[int] = Counter()
     dtypes: Counter[str] = Counter()
     pixels = np.zeros(256, np.int64)
     lows, highs = [], []
-    empty = objects = 0
+    empty = 0
     unknown: list[str] = []
     first = 1 if source.has_background else 0
     for record, look in zip(records, looks, strict=True):
@@ -318,7 +386,6 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
             highs.append(look.high)
         if look.class_pixels is not None:
             pixels += look.class_pixels
-            objects += look.objects
             empty += int(look.class_pixels[first:IGNORE].sum() == 0)
             report.class_ids[record.key] = np.flatnonzero(look.class_pixels[:IGNORE]).tolist()
             if look.class_pixels[:IGNORE].sum() == 0:
@@ -334,7 +401,9 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         "class_pixels": {name: int(pixels[index]) for index, name in enumerate(source.classes)},
         "ignored_pixels": int(pixels[IGNORE]),
         "empty": empty,
-        "instances": objects,
+        "instances": totals.areas.total(),
+        "objects": _objects(looks, totals.areas),
+        "intensity": totals.intensities.describe(),
     }
     if unknown:
         report.warnings.append(f"{len(unknown)} truths hold ignored pixels only, such as {unknown[0]}")
@@ -344,6 +413,22 @@ def _gather(report: Report, source: Source, records: Sequence[Record], looks: Se
         what = f"every image is of one value all over ({value}); does dataset.intensity_range fit the files' values?"
         report.problems.append(Problem(source.name, what))
     report.warnings += _twins(report.hashes, {record.key: record for record in records})
+
+
+def _objects(looks: Sequence[_Look], areas: Counter[int]) -> dict[str, Any] | None:
+    """How many objects of what size; None where objects are not told apart."""
+    per_image = [len(look.areas) for look in looks if look.areas is not None]
+    if not per_image:
+        return None
+    diameter = None
+    if areas:
+        sizes = np.array(sorted(areas))
+        diameters = np.sqrt(4 / np.pi * sizes)
+        # The median without a list of all objects: the mean of the two in the middle, or of one twice.
+        cumulated = np.cumsum([areas[size] for size in sizes.tolist()])
+        middle = [(cumulated[-1] - 1) // 2, cumulated[-1] // 2]
+        diameter = float(diameters[np.searchsorted(cumulated, middle, side="right")].mean())
+    return {"count": areas.total(), "per_image": float(np.median(per_image)), "diameter": diameter}
 
 
 def _changed_sizes(records: Sequence[Record], looks: Sequence[_Look]) -> list[Problem]:

@@ -89,6 +89,11 @@ class Source(ABC):
         and more are drawn in them.
     values : mapping of int to int, or None
         Pixel value → class id, where the masks are read by such a table.
+    pairing : str
+        How images and labels were found to belong together, in one sentence; empty where there is nothing to
+        find out.
+    left_out : mapping of str to str
+        Path of a file that is not used → why, such as an image without a mask that was to be left out.
     """
 
     name: str
@@ -100,6 +105,8 @@ class Source(ABC):
     orientation: str = "upright"
     palette: Sequence[Sequence[int]] | None = None
     values: Mapping[int, int] | None = None
+    pairing: str = ""
+    left_out: Mapping[str, str] = {}
 
     @property
     @abstractmethod

@@ -103,7 +103,7 @@ def panels(
     small = {name: resize_labels(ids, target) for name, ids in maps.items() if ids is not None}
     grey = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     unknown = small["truth"] == ignore if truth is not None else np.zeros(target, bool)
-    hatch = _hatch(target)
+    hatch = hatched(target)
     drawn = [picture]
     for ids in small.values():
         panel = _filled(grey, ids, colours, ignore, background)
@@ -120,7 +120,7 @@ def panels(
         errors[wrong] = shown[small["truth"][wrong]]
         errors[unknown] = hatch[unknown]
         drawn.append(errors)
-    entries = _entries(class_names, colours, present, background)
+    entries = legend_entries(class_names, colours, present, background)
     if missed_background:
         entries.append((f"{class_names[0]} taken for a class", BACKGROUND_ERROR))
     if unknown.any():
@@ -172,16 +172,32 @@ def _filled(
     return mixed
 
 
-def _hatch(size: tuple[int, int]) -> np.ndarray:
-    """Diagonal stripes, H×W×3 uint8."""
+def hatched(size: tuple[int, int]) -> np.ndarray:
+    """Diagonal stripes for unknown pixels, H×W×3 uint8."""
     diagonal = np.add.outer(np.arange(size[0]), np.arange(size[1]))
     return np.array(HATCH, np.uint8)[(diagonal % 8 < 3).astype(int)]
 
 
-def _entries(
+def legend_entries(
     class_names: Sequence[str], colours: np.ndarray, present: np.ndarray, background: bool
 ) -> list[tuple[str, Colour | None]]:
-    """Legend of the classes: all of a few, of many those that occur, the largest of very many."""
+    """Legend of the classes: all of a few, of many those that occur, the largest of very many.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+    colours : ndarray
+        N×3 uint8, by class id.
+    present : ndarray
+        Pixels by class id.
+    background : bool
+        Whether class 0 is left out.
+
+    Returns
+    -------
+    list of (name, colour or None)
+        For `overlays.add_legend`.
+    """
     ids = list(range(int(background), len(class_names)))
     hidden = 0
     if len(ids) > MOST_NAMES:

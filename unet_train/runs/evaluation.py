@@ -73,7 +73,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     refuse_other_values(source, predictor.data)
     report = check_source(source, records)
     if report.problems:
-        LOGGER.info(format_problems(report))
+        LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {report.problems[0]}"
         )

@@ -69,6 +69,11 @@ def build_source(dataset: DatasetKeys) -> Source:
     return source
 
 
+def section_keys(dataset: DatasetKeys) -> set[str]:
+    """Names of the keys that a `dataset` section has, so that a message names no other."""
+    return {f.name for f in fields(dataset)}
+
+
 def _declared_range(dataset: DatasetKeys) -> tuple[float, float] | None:
     if not dataset.intensity_range:
         return None
@@ -107,7 +112,7 @@ def describe_data(config: TrainConfig, source: Source, has_instances: bool) -> D
         margin=source.margin,
         has_instances=has_instances,
         has_background=source.has_background,
-        palette=_palette(source),
+        palette=class_palette(source),
         mask_values=_mask_values(source),
     )
 
@@ -117,8 +122,14 @@ def _mask_values(source: Source) -> dict[int, int] | None:
     return {int(value): int(index) for value, index in source.values.items()} if source.values else None
 
 
-def _palette(source: Source) -> tuple[tuple[int, int, int], ...] | None:
-    """The classes' own colours, where a data set gives them."""
+def class_palette(source: Source) -> tuple[tuple[int, int, int], ...] | None:
+    """The classes' own colours, where a data set gives them.
+
+    Raises
+    ------
+    UserError
+        If they do not fit the classes.
+    """
     if source.palette is None:
         return None
     colours = np.asarray(source.palette)

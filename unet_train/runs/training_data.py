@@ -10,7 +10,7 @@ from typing import Any
 
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
-from unet_train.data.check import check_source, format_problems, missing_classes
+from unet_train.data.check import Report, check_source, format_problems, missing_classes
 from unet_train.data.description import DataDescription
 from unet_train.data.loading.training_set import Sampling, TrainingSet, WeightMap
 from unet_train.data.records import Record, Source
@@ -18,7 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
-from unet_train.runs.factory import build_source, describe_data
+from unet_train.runs.factory import build_source, describe_data, section_keys
 from unet_train.training.distributed import DistributedContext
 
 
@@ -36,7 +36,9 @@ class TrainingData:
     shapes: dict[str, tuple[int, int]]
     """Key of a record → height and width of its image."""
     warnings: list[str]
-    """What the check of the files found that stops nothing."""
+    """What the check of the files and the split found that stops nothing."""
+    report: Report
+    """What the check of the files found."""
 
     @cached_property
     def target(self) -> Target:
@@ -67,10 +69,11 @@ def read_data(
     if not split.train:
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
     used = {record.key for record in (*split.train, *split.val, *split.test)}
-    report = check_source(source, [record for record in records if record.key in used])
+    checked = [record for record in records if record.key in used]
+    report = check_source(source, checked, keys=section_keys(config.dataset))
     if report.problems:
         if context.main:
-            LOGGER.info(format_problems(report))
+            LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
         first = report.problems[0]
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
@@ -84,7 +87,9 @@ def read_data(
     )
     rescaled = description.normalisation in ("volume", "brain")  # both hand over float32
     dtypes = ("float32",) if rescaled else tuple(report.facts["dtype"])
-    return TrainingData(source, split, description, hashes, truth_hashes, dtypes, report.shapes, warnings)
+    return TrainingData(
+        source, split, description, hashes, truth_hashes, dtypes, report.shapes, warnings, report
+    )
 
 
 def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmentation) -> TrainingSet:

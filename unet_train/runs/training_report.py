@@ -15,7 +15,7 @@ from unet_train.training.pace import validation_share
 def tell_run(run: Run) -> None:
     """What the run is, in a few lines."""
     config, data, split, hardware = run.config, run.data, run.data.split, run.hardware
-    for note in [*data.source.notes, *split.notes, *run.notes]:
+    for note in [*data.source.notes, *data.report.notes, *split.notes, *run.notes]:
         LOGGER.info(note)
     for warning in data.warnings:
         LOGGER.info(f"warning: {warning}")

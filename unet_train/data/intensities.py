@@ -1,0 +1,116 @@
+"""The pixel values of a whole data set as one histogram: their range, their percentiles, and what of it is used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+TOP = 65535
+"""Greatest value of 16 bits; the histogram has a bin for each, and 8-bit values are 257 bins apart."""
+
+TAILS = (0.1, 99.9)
+"""Percentiles that are told."""
+
+UNUSED_HALF = 0.5
+"""16-bit images whose greatest value is below this share of `TOP` use a small part of their range."""
+
+NARROW = 1 / 8
+"""So do those whose `TAILS` are closer together than this share of it."""
+
+_STEP = TOP // 255
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The pixel values of one image.
+
+    Attributes
+    ----------
+    counts : ndarray
+        int64: 256 counts of a uint8 image, otherwise ``TOP + 1``.
+    dtype : {"uint8", "uint16", "float32"}
+        ``uint16``: a float32 image whose values are all whole multiples of ``1 / TOP``.
+    """
+
+    counts: np.ndarray
+    dtype: str
+
+
+def histogram(image: np.ndarray) -> Histogram:
+    """Count the values of an image, H×W×C, uint8 or float32 in [0, 1], all channels together."""
+    if image.dtype == np.uint8:
+        return Histogram(np.bincount(image.ravel(), minlength=256), "uint8")
+    levels = image.ravel() * np.float32(TOP)
+    whole = np.rint(levels)
+    # k / 65535 as float32 comes back within 0.01 of k.
+    dtype = "uint16" if np.abs(levels - whole).max() < 0.02 else "float32"
+    return Histogram(np.bincount(whole.astype(np.int32), minlength=TOP + 1), dtype)
+
+
+@dataclass
+class Intensities:
+    """The values of many images."""
+
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(TOP + 1, np.int64))
+    dtypes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, one: Histogram) -> None:
+        """Count one image in."""
+        if one.dtype == "uint8":
+            self.counts[::_STEP] += one.counts
+        else:
+            self.counts += one.counts
+        self.dtypes[one.dtype] += 1
+
+    def describe(self) -> dict[str, Any] | None:
+        """The range of the values, for data.json.
+
+        Returns
+        -------
+        dict or None
+            ``dtype``: uint8, uint16 or float32, or several, joined by commas; ``low``, ``high``;
+            ``percentile_0.1``, ``percentile_99.9``: the least value that so many per cent of the pixels do not
+            exceed. Values of uint8 and uint16 are those of the files; of float32 and of mixtures, in [0, 1].
+            None without images.
+        """
+        total = int(self.counts.sum())
+        if total == 0:
+            return None
+        dtype = self._dtype()
+        levels = np.flatnonzero(self.counts)
+        cumulated = np.cumsum(self.counts[levels])
+        tails = [int(levels[np.searchsorted(cumulated, share / 100 * total)]) for share in TAILS]
+        found = [int(levels[0]), int(levels[-1]), *tails]
+        values: list[float] = list(found)
+        if dtype == "uint8":
+            values = [level // _STEP for level in found]
+        elif dtype != "uint16":
+            values = [level / TOP for level in found]
+        names = ["low", "high", *(f"percentile_{share:g}" for share in TAILS)]
+        return {"dtype": dtype, **dict(zip(names, values, strict=True))}
+
+    def unused_range(self) -> tuple[int, int] | None:
+        """For 16-bit images that use a small part of their range: the range that would fit; else None.
+
+        Full ranges of fewer bits (0 to 4095) are preferred to the values' own.
+        """
+        if self._dtype() != "uint16":
+            return None
+        found = self.describe()
+        assert found is not None
+        if found["high"] == found["low"]:
+            return None
+        if found["high"] < UNUSED_HALF * TOP:
+            return 0, 2 ** max(8, int(found["high"]).bit_length()) - 1
+        low, high = (int(found[f"percentile_{share:g}"]) for share in TAILS)
+        return (low, high) if 0 < high - low < NARROW * TOP else None
+
+    def _dtype(self) -> str:
+        dtypes = set(self.dtypes)
+        if "uint16" in dtypes and int(self.counts[::_STEP].sum()) == int(self.counts.sum()):
+            # Multiples of 1/255 alone are 8-bit values that were stored as float.
+            dtypes = (dtypes - {"uint16"}) | {"float32"}
+        return ", ".join(name for name in ("uint8", "uint16", "float32") if name in dtypes)
