@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -55,7 +56,7 @@ class Labelled:
 
 
 def sheet(
-    images: Iterable[Labelled],
+    read: Callable[[int], Labelled | None],
     sizes: Sequence[tuple[int, int]],
     *,
     class_names: Sequence[str],
@@ -63,15 +64,17 @@ def sheet(
     background: bool = True,
     title: str = "",
     ignore: int = 255,
+    workers: int = 1,
 ) -> np.ndarray:
     """Draw images with the outlines of their labels, tinted inside, file names, and one legend.
 
     Parameters
     ----------
-    images : iterable of Labelled
-        Taken one at a time, so that large images are not held together.
+    read : callable
+        ``read(i)`` is image number `i`, or None, which leaves its place empty. Called when it is drawn, so that large
+        images are not held together.
     sizes : sequence of (int, int)
-        Heights and widths of the images, known before they are read; `images` may be fewer.
+        Heights and widths of the images, known before they are read.
     class_names : sequence of str
         Names by class id.
     palette : sequence of (red, green, blue), or None
@@ -82,6 +85,8 @@ def sheet(
         One line above.
     ignore : int
         Value of the classes that means "unknown": hatched.
+    workers : int
+        Threads that read and draw.
 
     Returns
     -------
@@ -101,14 +106,25 @@ def sheet(
     across, down = max(width, NARROWEST), height + CAPTION
     ground = np.full((rows * (down + GAP) - GAP, columns * (across + GAP) - GAP, 3), DARK, np.uint8)
     present = np.zeros(256, np.int64)
-    for i, one in enumerate(images):
-        present += np.bincount(one.classes.ravel(), minlength=256)
-        drawn = draw_labels(one, (height, width), colours, background=background, ignore=ignore)
-        top, left = (i // columns) * (down + GAP), (i % columns) * (across + GAP)
-        above, before = (height - drawn.shape[0]) // 2, (across - drawn.shape[1]) // 2
-        ground[top + above :, left + before :][: drawn.shape[0], : drawn.shape[1]] = drawn
+
+    def drawn(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Picture, caption, and pixels by class."""
+        one = read(number)
+        if one is None:
+            return None
+        picture = draw_labels(one, (height, width), colours, background=background, ignore=ignore)
         name = add_legend(np.zeros((0, across, 3), np.uint8), [], one.caption, height=LETTERS)
-        ground[top + height : top + down, left : left + across] = name
+        return picture, name, np.bincount(one.classes.ravel(), minlength=256)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for i, cell in enumerate(pool.map(drawn, range(len(sizes)))):
+            if cell is None:
+                continue
+            picture, name, pixels = cell
+            bottom, left = (i // columns) * (down + GAP) + height, (i % columns) * (across + GAP)
+            ground[bottom - picture.shape[0] : bottom, left : left + picture.shape[1]] = picture
+            ground[bottom : bottom + CAPTION, left : left + across] = name
+            present += pixels
     entries = legend_entries(class_names, colours, present, background)
     if present[ignore]:
         entries.append(("unknown", HATCH[1]))

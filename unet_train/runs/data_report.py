@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ from unet_train.training.run_folder import write_json
 
 FIGURES = "data.json"
 """File name of the figures."""
+
+LONG_NAME = 44
+"""Letters of a file name that fit under its image."""
+
+MOST_PIXELS, FEWEST_IMAGES = 48_000_000, 4
+"""Of larger images fewer are shown, because they have to be read for it: about a second's worth."""
 
 MOST_EMPTY = 3
 """Images without foreground among those shown, where there are others."""
@@ -86,7 +94,7 @@ def write_report(
 def draw_sheet(
     source: Source, records: Sequence[Record], report: Report, summary: Mapping[str, Any]
 ) -> np.ndarray | None:
-    """A dozen images of a checked data set with their labels.
+    """A dozen images of a checked data set with their labels; of very large images fewer.
 
     Parameters
     ----------
@@ -102,21 +110,26 @@ def draw_sheet(
     ndarray or None
         H×W×3 uint8; None where no image can be shown.
     """
+    sound = [record for record in records if record.key in report.shapes]
+    pixels = sum(math.prod(report.shapes[record.key]) for record in sound) / max(len(sound), 1)
     shown = choose_shown(
-        [record for record in records if record.key in report.shapes],
+        sound,
         report.class_ids,
         len(source.classes),
         background=source.has_background,
+        most=min(MOST_IMAGES, max(FEWEST_IMAGES, int(MOST_PIXELS / max(pixels, 1)))),
     )
     if not shown:
         return None
+    names = file_names(shown)
     return sheet(
-        _read(source, shown, file_names(shown)),
+        lambda number: _read(source, shown[number], names[number]),
         [report.shapes[record.key] for record in shown],
         class_names=_names_with_shares(source.classes, summary["pixels"]),
         palette=class_palette(source),
         background=source.has_background,
         title=title_of(summary),
+        workers=min(4, os.cpu_count() or 1),
     )
 
 
@@ -166,16 +179,29 @@ def choose_shown(
 
 
 def file_names(records: Sequence[Record]) -> list[str]:
-    """Names of the image files, from the folder on that they share."""
+    """Names of the image files, from the folder on that they share; of long names the part that tells them apart."""
     folders = [os.path.dirname(record.image) for record in records]
     try:
         shared = os.path.commonpath(folders)
     except ValueError:  # generated images, or files on two drives
         shared = ""
-    return [
+    names = [
         Path(os.path.relpath(record.image, shared)).as_posix() if shared else record.image
         for record in records
     ]
+    if len(names) < 2 or max(map(len, names)) <= LONG_NAME:
+        return names
+    before = re.sub(r"[^\W_]*$", "", _beginning(names))  # back to the beginning of a word
+    rest = [name[len(before) :] for name in names]
+    after = re.sub(r"^[^\W_]*", "", _beginning([name[::-1] for name in rest])[::-1])
+    return [f"{'…' if before else ''}{name.removesuffix(after)}{'…' if after else ''}" for name in rest]
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """What all names begin with."""
+    least, most = min(names), max(names)
+    same = (i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b)
+    return least[: next(same, len(least))]
 
 
 def title_of(summary: Mapping[str, Any]) -> str:
@@ -186,21 +212,27 @@ def title_of(summary: Mapping[str, Any]) -> str:
     return f"{text}; {summary['pairing']}" if summary["pairing"] else text
 
 
-def _read(source: Source, records: Sequence[Record], names: Sequence[str]) -> Iterator[Labelled]:
-    for record, name in zip(records, names, strict=True):
-        try:
-            image = source.read_image(record)
-            truth = source.read_truth(record, scoring=not record.trainable)
-        except UserError:
-            continue  # the check has told it
-        if truth.classes.shape == image.shape[:2]:
-            yield Labelled(image, truth.classes, truth.instances, name)
+def _read(source: Source, record: Record, name: str) -> Labelled | None:
+    try:
+        image = source.read_image(record)
+        truth = source.read_truth(record, scoring=not record.trainable)
+    except UserError:
+        return None  # the check has told it
+    if truth.classes.shape != image.shape[:2]:
+        return None
+    return Labelled(image, truth.classes, truth.instances, name)
 
 
 def _names_with_shares(classes: Sequence[str], pixels: Mapping[str, int]) -> list[str]:
-    """``cell 13.2 %``: a share that surprises is a mask that was misunderstood."""
+    """``cell 13 %``: a share that surprises is a mask that was misunderstood."""
     total = max(sum(pixels.values()), 1)
-    return [f"{name} {100 * pixels[name] / total:.3g} %" for name in classes]
+    return [f"{name} {_per_cent(pixels[name] / total)}" for name in classes]
+
+
+def _per_cent(share: float) -> str:
+    if 0 < share < 0.0001:
+        return "< 0.01 %"
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
 def _spread(keys: Sequence[str], count: int) -> list[str]:
