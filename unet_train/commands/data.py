@@ -48,8 +48,9 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     check_dataset(config.dataset)
     from unet_train.config.checks import dataset_root, refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
-    from unet_train.runs.data_report import FIGURES, output_folder
+    from unet_train.runs.data_report import output_folder
     from unet_train.runs.factory import build_source, build_split, section_keys
+    from unet_train.training.run_folder import FIGURES
 
     root = dataset_root(config.dataset)
     folder = output_folder(config.output, root) if config.output else None
@@ -102,7 +103,8 @@ def _write(
     if folder is None:
         return
     from unet_train.data.summary import summarise
-    from unet_train.runs.data_report import FIGURES, draw_sheet, write_report
+    from unet_train.runs.data_report import draw_sheet, write_report
+    from unet_train.training.run_folder import FIGURES
 
     earlier = [name for name in (FIGURES, SHEET) if (folder / name).exists()]
     if earlier:

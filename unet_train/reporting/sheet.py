@@ -26,8 +26,8 @@ GAP = 8
 LETTERS = 13
 """Height of the file names' letters."""
 
-TINT = 0.28
-"""Share of the class colour inside an outline: tells the inside from the outside."""
+TINT, STRONG_TINT = 0.28, 0.45
+"""Share of the class colour inside an outline: tells the inside from the outside, and many classes apart."""
 
 CAPTION = int(LETTERS * 1.6) + LETTERS // 2
 """Height of the strip with the file name, as `add_legend` makes it."""
@@ -190,7 +190,8 @@ def draw_labels(
         drawn &= classes != 0
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = colours
-    mixed = picture[drawn] * (1 - TINT) + table[classes[drawn]] * TINT
+    tint = TINT if len(colours) - int(background) == 1 else STRONG_TINT
+    mixed = picture[drawn] * (1 - tint) + table[classes[drawn]] * tint
     picture[drawn] = mixed.round().astype(np.uint8)
     unknown = classes == ignore
     picture[unknown] = hatched(target)[unknown]

@@ -18,10 +18,7 @@ from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.reporting.sheet import MOST_IMAGES, Labelled, sheet
 from unet_train.runs.factory import class_palette
-from unet_train.training.run_folder import write_json
-
-FIGURES = "data.json"
-"""File name of the figures."""
+from unet_train.training.run_folder import FIGURES, write_json
 
 LONG_NAME = 44
 """Letters of a file name that fit under its image."""

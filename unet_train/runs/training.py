@@ -9,13 +9,16 @@ import numpy as np
 import yaml
 
 from unet_train.checkpoint import Checkpoint
+from unet_train.config.checks import dataset_root
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
+from unet_train.data.summary import summarise
 from unet_train.data.targets import get_target
 from unet_train.log import LOGGER, log_to
 from unet_train.models.spec import build_model
 from unet_train.runs.checkpoint_writing import CheckpointWriter
+from unet_train.runs.data_report import draw_sheet, write_report
 from unet_train.runs.factory import build_split, check_own_objects, custom_encoder, describe_model
 from unet_train.runs.hardware import Hardware, hardware_for
 from unet_train.runs.orientation import augmentation_for
@@ -29,7 +32,15 @@ from unet_train.runs.validation import Validation
 from unet_train.training.interrupts import Stopped
 from unet_train.training.loop import fit
 from unet_train.training.random_states import seed_generators
-from unet_train.training.run_folder import History, claim, keep_config, refuse_taken, release, write_json
+from unet_train.training.run_folder import (
+    SHEET,
+    History,
+    claim,
+    keep_config,
+    refuse_taken,
+    release,
+    write_json,
+)
 
 __all__ = ["Stopped", "train_run"]
 
@@ -79,7 +90,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
             write_json(folder / "split.json", data.split.keys.to_json())
             log_to(folder)
             tell_run(run)
-        return train(run, try_validation=True)
+        return train(run, new=True)
     except BaseException:
         if run.main:
             release(folder)
@@ -111,17 +122,22 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
         log_to(folder)
         tell_run(run)
         tell_resume(run, resumed)
-    return train(run, try_validation=False)
+    return train(run, new=False)
 
 
-def train(run: Run, *, try_validation: bool) -> float:
-    """Train to the end, optimise the post-processing, say how it ended; the best validation score."""
+def train(run: Run, *, new: bool) -> float:
+    """Train to the end, optimise the post-processing, say how it ended; the best validation score.
+
+    The data of a `new` run are shown, and its validation tried, before the first step.
+    """
     started = time.monotonic()
     position, context = run.state.position, run.hardware.context
     history = History(run.folder if run.main else None, position.epoch, position.update)
     validation = Validation(run, history) if run.data.split.val else None
     try:
-        if validation is not None and try_validation:
+        if new and run.main:
+            show_data(run, history)
+        if validation is not None and new:
             validation.trial(run.settings.monitor)
         score = fit(
             run.state,
@@ -138,6 +154,18 @@ def train(run: Run, *, try_validation: bool) -> float:
         optimise_postprocessing(run.folder / "best.pt", run.predictor(), run.data)
         tell_end(run, validation.last if validation is not None else None, time.monotonic() - started)
     return score
+
+
+def show_data(run: Run, history: History) -> None:
+    """Write what the data were understood to be: data.json, and a sheet of images, in TensorBoard too."""
+    data, root = run.data, dataset_root(run.config.dataset)
+    records = [record for part in data.split.parts.values() for record in part]
+    summary = summarise(data.source, records, data.report, data.split, root)
+    picture = draw_sheet(data.source, records, data.report, summary)
+    write_report(run.folder, summary, picture, SHEET)
+    if picture is not None:
+        history.picture("data", picture, 0)
+        LOGGER.info(f"data as understood, with their labels: {run.folder / SHEET}")
 
 
 def finish_again(run: Run) -> float:
