@@ -182,3 +182,39 @@ def test_classes_that_only_some_parts_show():
     assert all(word in said[2] for word in ("road", "val"))
     assert not any("sky" in line for line in said)
     assert missing_classes(report, names, {"train": ["a", "b", "c"], "val": [], "test": []}) == []
+
+
+def test_mixed_grey_and_colour_name_the_key_that_reads_both(tmp_path):
+    """3, or 1 where the colour images hold the same grey thrice; followed literally, it works."""
+
+    def problems(root, grey, **keys):
+        for i in range(5):
+            image = RNG.integers(0, 255, (10, 12, 3 if i in (1, 3) else 1), dtype=np.uint8)
+            if grey:
+                image[:] = image[:, :, :1]
+            write_image(root / f"images/{i}.png", image)
+            write_labels(root / f"masks/{i}.png", np.eye(12, dtype=np.uint8)[:10])
+        source = FolderSource(root, **keys)
+        return check_source(source, source.records()).problems
+
+    for grey, channels, other in ((False, 3, 1), (True, 1, 3)):
+        root = tmp_path / str(channels)
+        found = problems(root, grey)
+        assert [problem.file for problem in found] == [str(root / f"images/{i}.png") for i in (1, 3)]
+        assert all(f"dataset.channels={channels}" in problem.what for problem in found)
+        assert not any(f"dataset.channels={other}" in problem.what for problem in found)
+        assert problems(root, grey, channels=channels) == []
+
+
+def test_only_keys_that_there_are_are_proposed(tmp_path):
+    for i in range(3):
+        image = RNG.integers(0, 4000, (10, 12, 3 if i == 1 else 1)).astype(np.uint16)
+        write_image(tmp_path / f"images/{i}.png", image)
+        write_labels(tmp_path / f"masks/{i}.png", np.eye(12, dtype=np.uint8)[:10])
+    source = FolderSource(tmp_path)
+    report = check_source(source, source.records())
+    assert "dataset.channels" in report.problems[0].what
+    assert any("dataset.intensity_range=[0,4095]" in note for note in report.notes)
+    report = check_source(source, source.records(), keys=())
+    assert "dataset.channels" not in report.problems[0].what
+    assert report.notes == []

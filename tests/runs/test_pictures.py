@@ -105,7 +105,7 @@ def test_validation_pictures_are_panels_too(tmp_path, run_command):
     assert run_command("train", *TINY, *words, "hydra.run.dir=run") == 0
     events = accumulator.EventAccumulator("run/tensorboard", size_guidance={"images": 0})
     events.Reload()
-    (tag,) = events.Tags()["images"]
+    (tag,) = [tag for tag in events.Tags()["images"] if tag.startswith("val/")]
     Path("shown.png").write_bytes(events.Images(tag)[-1].encoded_image_string)
     shown = read_image("shown.png")
     assert shown.shape[1] == 2 * 480 + 8, "48 pixels wide, enlarged ten times, two beside each other"

@@ -21,6 +21,7 @@ from scipy.ndimage import distance_transform_edt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
+from unet_train.data.io.images import read_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
 from unet_train.models.spec import ModelSpec, build_model
@@ -52,7 +53,8 @@ def timeless(table: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def test_the_run_folder_holds_what_is_promised(tiny_run):
-    for name in ("config.yaml", "split.json", "best.pt", "last.pt", "train.log", "metrics.csv"):
+    files = ("config.yaml", "split.json", "data.json", "data.png", "best.pt", "last.pt", "train.log")
+    for name in (*files, "metrics.csv"):
         assert (tiny_run / name).is_file(), name
     assert list((tiny_run / "tensorboard").iterdir())
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
@@ -60,6 +62,42 @@ def test_the_run_folder_holds_what_is_promised(tiny_run):
     split = json.loads((tiny_run / "split.json").read_text())
     assert split["train"]
     assert not set(split["train"]) & (set(split["val"]) | set(split["test"]))
+
+
+def test_the_data_are_shown_before_the_first_step_and_not_again(tmp_path, run_command, write_images):
+    data, run = write_images(tmp_path / "mine"), tmp_path / "run"
+    words = [*TINY, "dataset=folder", f"dataset.root={data}", f"hydra.run.dir={run}"]
+    assert run_command("train", *words, "trainer.epochs=1") == 0
+    figures = json.loads((run / "data.json").read_text())
+    split = json.loads((run / "split.json").read_text())
+    assert figures["parts"] == {part: len(split[part]) for part in ("train", "val")} == {"train": 4, "val": 1}
+    assert figures["classes"] == ["background", "foreground"]
+    height = [34 - 10 - i for i in range(5)]
+    foreground = sum(height[i] * (34 + i - 8) for i in range(5))
+    assert figures["pixels"] == {"background": 5 * 48 * 64 - foreground, "foreground": foreground}
+    picture = read_image(run / "data.png")
+
+    def shown():
+        events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+        return events.Images("data")
+
+    (event,) = shown()
+    assert event.step == 0
+    (tmp_path / "shown.png").write_bytes(event.encoded_image_string)
+    np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), picture)
+
+    for name in ("data.json", "data.png"):
+        (run / name).unlink()
+    assert run_command("train", *TINY, f"resume={run}", "trainer.epochs=2") == 0
+    assert len(shown()) == 1
+    assert not (run / "data.png").exists()
+
+
+def test_a_run_that_failed_at_once_leaves_no_picture(tmp_path, run_command, write_images):
+    data, run = write_images(tmp_path / "mine"), tmp_path / "run"
+    words = [*TINY, "dataset=folder", f"dataset.root={data}", f"hydra.run.dir={run}"]
+    assert run_command("train", *words, "checkpoint.monitor=iou/nothing") == 2
+    assert not {"config.yaml", "data.json", "data.png"} & {path.name for path in run.iterdir()}
 
 
 def test_best_holds_what_inference_needs_and_last_what_resume_needs(tiny_run):
@@ -93,7 +131,7 @@ def test_tensorboard_and_metrics_csv_tell_the_same(tiny_run):
         assert [step for step, _ in written] == [step for step, _ in read], name
         np.testing.assert_allclose([v for _, v in written], [v for _, v in read], rtol=1e-6)
     assert len(table) == 2
-    pictures = events.Tags()["images"]
+    pictures = [tag for tag in events.Tags()["images"] if tag.startswith("val/")]
     assert pictures
     assert events.Images(pictures[0])[0].step == int(table[0]["step"])
 

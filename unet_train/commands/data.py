@@ -49,7 +49,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     from unet_train.config.checks import dataset_root, refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
     from unet_train.runs.data_report import output_folder
-    from unet_train.runs.factory import build_source, build_split, section_keys
+    from unet_train.runs.factory import build_source, build_split, unset_keys
     from unet_train.training.run_folder import FIGURES
 
     root = dataset_root(config.dataset)
@@ -60,7 +60,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
         why = "the data set has no background class"
         refuse_without_background(config.dataset, "softmax", why, ", or name one by dataset.background")
     records = source.records()
-    report = check_source(source, records, keys=section_keys(config.dataset), progress=_bar)
+    report = check_source(source, records, keys=unset_keys(config.dataset), progress=_bar)
     for note in [*source.notes, *report.notes]:
         print(note)
     print(format_facts(report))

@@ -115,7 +115,7 @@ def check_source(
         Threads that read; decoding releases Python's lock. None: up to four. The report does not depend on
         it.
     keys : collection of str
-        Keys that the data set's section has: only these are named as a remedy.
+        Keys of the data set's section that are not set: only these are proposed as a remedy.
     progress : callable, optional
         ``progress(iterable, total)`` returns the iterable with a bar around it.
 

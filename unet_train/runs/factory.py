@@ -69,9 +69,9 @@ def build_source(dataset: DatasetKeys) -> Source:
     return source
 
 
-def section_keys(dataset: DatasetKeys) -> set[str]:
-    """Names of the keys that a `dataset` section has, so that a message names no other."""
-    return {f.name for f in fields(dataset)}
+def unset_keys(dataset: DatasetKeys) -> set[str]:
+    """Names of the keys of a `dataset` section that are null: those that a message may propose."""
+    return {f.name for f in fields(dataset) if getattr(dataset, f.name) is None}
 
 
 def _declared_range(dataset: DatasetKeys) -> tuple[float, float] | None:

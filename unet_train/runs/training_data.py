@@ -18,7 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
-from unet_train.runs.factory import build_source, describe_data, section_keys
+from unet_train.runs.factory import build_source, describe_data, unset_keys
 from unet_train.training.distributed import DistributedContext
 
 
@@ -70,7 +70,7 @@ def read_data(
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
     used = {record.key for record in (*split.train, *split.val, *split.test)}
     checked = [record for record in records if record.key in used]
-    report = check_source(source, checked, keys=section_keys(config.dataset))
+    report = check_source(source, checked, keys=unset_keys(config.dataset))
     if report.problems:
         if context.main:
             LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
