@@ -88,7 +88,7 @@ def test_the_data_are_shown_before_the_first_step_and_not_again(tmp_path, run_co
 
     for name in ("data.json", "data.png"):
         (run / name).unlink()
-    assert run_command("train", *TINY, f"resume={run}", "trainer.epochs=2") == 0
+    assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
     assert len(shown()) == 1
     assert not (run / "data.png").exists()
 
