@@ -11,7 +11,7 @@ from unet_train.checkpoint import AverageState, Checkpoint, EpochSums, Position,
 from unet_train.data.description import DataDescription
 from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule
+from unet_train.inference.objects import PostprocessingParameters
 from unet_train.inference.predictor import Tiling
 from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
@@ -129,7 +129,7 @@ def one_line(call, *arguments):
 
 
 @pytest.mark.parametrize(
-    "written", [best(), best(objects=ObjectRule(threshold=0.4)), best(metrics={}), last()]
+    "written", [best(), best(objects=PostprocessingParameters(threshold=0.4)), best(metrics={}), last()]
 )
 def test_round_trip(tmp_path, written):
     path = tmp_path / "folder" / "größe (1).pt"
@@ -143,7 +143,7 @@ def test_round_trip(tmp_path, written):
 def test_the_file_has_the_keys_and_plain_types_it_always_had(tmp_path):
     """Programs of others read our files; weights_only refuses everything but plain types."""
     expected = {"best": (best(), BEST), "last": (last(), LAST)}
-    expected["objects"] = best(objects=ObjectRule()), [*BEST, "objects"]
+    expected["objects"] = best(objects=PostprocessingParameters()), [*BEST, "objects"]
     for name, (written, keys) in expected.items():
         written.write(tmp_path / name)
         content = torch.load(tmp_path / name, weights_only=True)
@@ -153,7 +153,7 @@ def test_the_file_has_the_keys_and_plain_types_it_always_had(tmp_path):
         assert type(content["format"]) is int
         for key in set(keys) - {"format", "epoch", "step"}:
             assert type(content[key]) is dict, key
-    assert content["objects"] == ObjectRule().to_dict()
+    assert content["objects"] == PostprocessingParameters().to_dict()
     content = torch.load(tmp_path / "last", weights_only=True)
     assert list(content["ema"]) == ["updates", "average"]
     assert list(content["rng"]) == ["torch", "numpy", "python"]
@@ -271,11 +271,11 @@ def test_the_model_has_the_averaged_weights():
 
 
 def test_the_predictor_has_all_it_needs():
-    predictor = best(objects=ObjectRule(threshold=0.4)).to_predictor(
+    predictor = best(objects=PostprocessingParameters(threshold=0.4)).to_predictor(
         dtype=torch.bfloat16, tiling=Tiling(64), tta=True
     )
     assert (predictor.dtype, predictor.tiling, predictor.tta) == (torch.bfloat16, Tiling(64), True)
-    assert predictor.object_rule == ObjectRule(threshold=0.4)
+    assert predictor.postprocessing == PostprocessingParameters(threshold=0.4)
     assert predictor.data == DATA
     assert not any(weight.requires_grad for weight in predictor.model.parameters())
     assert best().to_predictor().tiling == Tiling("auto")

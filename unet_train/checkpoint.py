@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unet_train.data.description import DataDescription
 from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule
+from unet_train.inference.objects import PostprocessingParameters
 from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
@@ -194,7 +194,7 @@ class Checkpoint:
         Finished epochs and optimizer updates when it was written; in best.pt alone (last.pt has `training`).
     metrics : dict of str to float, or None
         Validation scores of these weights; in best.pt alone.
-    objects : ObjectRule or None
+    objects : PostprocessingParameters or None
         How objects are cut out, as chosen on validation images.
     training : TrainingState or None
         In last.pt alone.
@@ -215,7 +215,7 @@ class Checkpoint:
     epoch: int | None = None
     step: int | None = None
     metrics: dict[str, float] | None = None
-    objects: ObjectRule | None = None
+    objects: PostprocessingParameters | None = None
     training: TrainingState | None = None
     format: int = FORMAT
     path: Path | None = None
@@ -258,7 +258,7 @@ class Checkpoint:
                 epoch=content.get("epoch"),
                 step=content.get("step"),
                 metrics=content.get("metrics"),
-                objects=ObjectRule(**rule) if rule else None,
+                objects=PostprocessingParameters(**rule) if rule else None,
                 training=TrainingState.from_dict(content),
                 format=content["format"],
                 path=path,
@@ -376,7 +376,7 @@ class Checkpoint:
             dtype=dtype,
             tiling=tiling,
             tta=tta,
-            object_rule=self.objects,
+            postprocessing=self.objects,
         )
 
 

@@ -21,6 +21,10 @@ from unet_train.data.problems import Problem, by_kind, list_problems
             ("p/a.tif", "float values from -1 to 2, not in [0, 1]"),
             ("p/b.tif", "float values from 0.5 to 7e+06, not in [0, 1]"),
         ),
+        (
+            ("masks/first.png", "another size than images/left/first.tif"),
+            ("masks/second.png", "another size than images/right/b.tif"),
+        ),
         (("x/cell.png", "cell.png is truncated"), ("x/nucleus.png", "nucleus.png is truncated")),
     ],
 )

@@ -6,10 +6,10 @@ from scipy import ndimage
 
 from unet_train.errors import UserError
 from unet_train.inference.objects import (
-    ObjectRule,
+    PostprocessingParameters,
+    choose_parameters,
     objects_from_maps,
     split_at_necks,
-    tune,
     without_threads,
 )
 from unet_train.metrics.challenge import drop_outside_field, scorer, seg_sum
@@ -64,17 +64,17 @@ def test_small_seeds_small_objects_and_holes():
     foreground, seeds = maps_of(TOUCHING)
     seeds[30, 34:42] = 0.2
     seeds[30, 36:39] = 0.97  # a speck
-    specks = objects_from_maps(foreground, seeds, ObjectRule(min_seed=1, min_size=0))
+    specks = objects_from_maps(foreground, seeds, PostprocessingParameters(min_seed=1, min_size=0))
     assert specks.max() >= 3
-    assert objects_from_maps(foreground, seeds, ObjectRule(min_seed=10, min_size=0)).max() == 3
-    assert objects_from_maps(foreground, seeds, ObjectRule(min_size=200)).max() == 2, (
+    assert objects_from_maps(foreground, seeds, PostprocessingParameters(min_seed=10, min_size=0)).max() == 3
+    assert objects_from_maps(foreground, seeds, PostprocessingParameters(min_size=200)).max() == 2, (
         "the disc of radius 6 goes"
     )
     foreground, seeds = maps_of(TOUCHING)
     foreground[28:32, 20:24] = seeds[28:32, 20:24] = 0.1
     filled = objects_from_maps(foreground, seeds)
     assert filled[30, 22] == filled[30, 12] > 0
-    assert objects_from_maps(foreground, seeds, ObjectRule(fill_holes=False))[30, 22] == 0
+    assert objects_from_maps(foreground, seeds, PostprocessingParameters(fill_holes=False))[30, 22] == 0
 
 
 def test_a_hole_that_holds_another_object_stays_its_own():
@@ -102,7 +102,7 @@ def test_necks_are_cut_and_round_or_long_objects_are_not():
     # Through the rule, for a network that saw no border between the two.
     foreground, seeds = maps_of(pair)
     assert objects_from_maps(foreground, seeds).max() == 1
-    assert objects_from_maps(foreground, seeds, ObjectRule(split=0.25)).max() == 2
+    assert objects_from_maps(foreground, seeds, PostprocessingParameters(split=0.25)).max() == 2
 
 
 def test_objects_wholly_in_the_margin_are_dropped_by_the_rule_of_the_measure():
@@ -124,14 +124,14 @@ def test_closing_and_growing_win_back_what_the_target_took():
     gap = (neighbour | (ndimage.minimum_filter(np.where(two > 0, two, 9), 3) < two)) & (labels > 0)
     foreground, seeds = maps_of(np.where(gap, 0, labels), rim=0)  # the paper's gap between touching objects
     plain = seg_sum(objects_from_maps(foreground, seeds), labels)[0]
-    closed = objects_from_maps(foreground, seeds, ObjectRule(close=1))
+    closed = objects_from_maps(foreground, seeds, PostprocessingParameters(close=1))
     assert closed.max() == 2
     assert seg_sum(closed, labels)[0] > plain
     tight = np.where(ndimage.minimum_filter(labels, 3) > 0, labels, 0)
     foreground, seeds = maps_of(tight, rim=0)
     seeds[:, 41:43] = 0
     plain = seg_sum(objects_from_maps(foreground, seeds), labels)[0]
-    grown = seg_sum(objects_from_maps(foreground, seeds, ObjectRule(grow=1)), labels)[0]
+    grown = seg_sum(objects_from_maps(foreground, seeds, PostprocessingParameters(grow=1)), labels)[0]
     assert grown > plain
 
 
@@ -143,7 +143,7 @@ def test_the_search_finds_the_thresholds_that_separate():
     seeds[seeds > 0.965] = 0.985
     assert objects_from_maps(foreground, seeds).max() == 1
     lines: list[str] = []
-    rule, value = tune([(foreground, seeds)], scorer([truth], [truth]), progress=lines.append)
+    rule, value = choose_parameters([(foreground, seeds)], scorer([truth], [truth]), progress=lines.append)
     assert rule.seed_threshold == 0.98
     assert value[0] > 0.97
     assert value[1] == 1.0
@@ -157,14 +157,14 @@ def test_the_search_breaks_ties_by_det():
     truth = discs((60, 90), (30, 25, 18))
     foreground, seeds = maps_of(discs((60, 90), (30, 25, 18), (10, 70, 8)))
     # The made-up small disc costs no SEG, but DET: it is dropped.
-    rule, value = tune([(foreground, seeds)], scorer([truth], [truth]))
+    rule, value = choose_parameters([(foreground, seeds)], scorer([truth], [truth]))
     assert value == (1.0, 1.0)
-    assert objects_from_maps(foreground, seeds, ObjectRule()).max() == 2
+    assert objects_from_maps(foreground, seeds, PostprocessingParameters()).max() == 2
     assert objects_from_maps(foreground, seeds, rule).max() == 1
-    _, value = tune([(foreground, seeds)], scorer([truth]), stages=[{"threshold": (0.99,)}])
+    _, value = choose_parameters([(foreground, seeds)], scorer([truth]), stages=[{"threshold": (0.99,)}])
     assert value == (1.0, -1.0)
     with pytest.raises(ValueError, match="no frames"):
-        tune([], scorer([]))
+        choose_parameters([], scorer([]))
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_a_value_is_left_only_for_one_that_is_clearly_better(tight, moves):
         return tight if np.count_nonzero(results[0]) < 1000 else (0.9, 0.9)
 
     stages = [{"seed_threshold": (0.9,)}, {"threshold": (0.5, 0.65)}]
-    rule, value = tune([(foreground, foreground)], score, stages=stages)
+    rule, value = choose_parameters([(foreground, foreground)], score, stages=stages)
     assert rule.threshold == (0.65 if moves else 0.5)
     assert value == (tight if moves else (0.9, 0.9))
-    assert tune([(foreground, foreground)], score, stages=stages, objects=3)[0].threshold == 0.5, (
-        "too few objects"
-    )
+    assert (
+        choose_parameters([(foreground, foreground)], score, stages=stages, objects=3)[0].threshold == 0.5
+    ), "too few objects"
 
 
 def test_threads_are_cut_off_and_nothing_else():
@@ -201,17 +201,17 @@ def test_threads_are_cut_off_and_nothing_else():
     np.testing.assert_array_equal(opened == 3, objects == 3)
     assert (opened[79, 56:84] == 4).all(), "the image's edge is no edge of the object"
     maps = (objects > 0).astype(np.float32)
-    assert objects_from_maps(maps, maps, ObjectRule(open=5, min_size=1))[39, 60] == 0
-    assert objects_from_maps(maps, maps, ObjectRule(min_size=1))[39, 60] > 0
+    assert objects_from_maps(maps, maps, PostprocessingParameters(open=5, min_size=1))[39, 60] == 0
+    assert objects_from_maps(maps, maps, PostprocessingParameters(min_size=1))[39, 60] > 0
 
 
 def test_rules_are_plain_and_checked():
-    rule = ObjectRule(threshold=0.4, split=0.2)
-    assert ObjectRule(**rule.to_dict()) == rule
+    rule = PostprocessingParameters(threshold=0.4, split=0.2)
+    assert PostprocessingParameters(**rule.to_dict()) == rule
     assert all(type(value) in (float, int, bool) for value in rule.to_dict().values())
     with pytest.raises(UserError, match=r"objects\.seed_threshold"):
-        ObjectRule(seed_threshold=1.0)
+        PostprocessingParameters(seed_threshold=1.0)
     with pytest.raises(UserError, match=r"objects\.min_size"):
-        ObjectRule(min_size=-1)
+        PostprocessingParameters(min_size=-1)
     with pytest.raises(ValueError, match="H×W and alike"):
         objects_from_maps(np.zeros((3, 3)), np.zeros((3, 4)))

@@ -13,7 +13,7 @@ from unet_train.data.targets import get_target
 from unet_train.data.targets.classes import SEED_THRESHOLDS
 from unet_train.inference.objects import objects_from_maps
 from unet_train.runs.postprocessing import MOST_IMAGES, records_to_optimise_on
-from unet_train.training.evaluation import choose_object_rule
+from unet_train.training.evaluation import choose_postprocessing
 
 
 def discs(*centres, size=160, radius=12):
@@ -57,7 +57,7 @@ class DepthPredictor:
 
 def test_where_nothing_touches_the_rule_still_parts_a_touching_pair():
     source, predictor = ApartDiscs(), DepthPredictor()
-    rule, scores = choose_object_rule(predictor, source, source.records())
+    rule, scores = choose_postprocessing(predictor, source, source.records())
     assert scores["seg"] > 0.98
     pair = discs((80, 70), (80, 92))
     image = ((pair > 0) * np.uint8(200))[..., None]
@@ -74,7 +74,7 @@ def test_a_target_says_which_seed_thresholds_make_sense():
         seed_thresholds=get_target("foreground_core").seed_thresholds,
     )
     source = ApartDiscs()
-    rule, scores = choose_object_rule(predictor, source, source.records())
+    rule, scores = choose_postprocessing(predictor, source, source.records())
     assert rule.seed_threshold == 0.9
     assert scores["seg"] > 0.98
 

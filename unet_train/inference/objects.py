@@ -17,7 +17,7 @@ from unet_train.errors import UserError
 
 
 @dataclass(frozen=True)
-class ObjectRule:
+class PostprocessingParameters:
     """How objects are cut out of a foreground and a seed map; plain numbers, kept in the checkpoint.
 
     Attributes
@@ -65,15 +65,19 @@ class ObjectRule:
                 raise UserError(f"objects.{name}: must not be negative, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types for the checkpoint; ``ObjectRule(**values)`` is the way back."""
+        """Plain types for the checkpoint; ``PostprocessingParameters(**values)`` is the way back."""
         return asdict(self)
 
 
-DEFAULT_RULE = ObjectRule()
+DEFAULT_PARAMETERS = PostprocessingParameters()
 
 
 def objects_from_maps(
-    foreground: np.ndarray, seeds: np.ndarray, rule: ObjectRule = DEFAULT_RULE, *, margin: int = 0
+    foreground: np.ndarray,
+    seeds: np.ndarray,
+    parameters: PostprocessingParameters = DEFAULT_PARAMETERS,
+    *,
+    margin: int = 0,
 ) -> np.ndarray:
     """Cut objects out of probability maps.
 
@@ -85,7 +89,7 @@ def objects_from_maps(
     ----------
     foreground, seeds : ndarray
         H×W float in [0, 1], from `Target.object_maps`.
-    rule : ObjectRule
+    parameters : PostprocessingParameters
         Thresholds and sizes, in pixels of these maps.
     margin : int
         Objects that lie wholly within this many pixels of the border are dropped, those that reach into the
@@ -103,29 +107,29 @@ def objects_from_maps(
     """
     if foreground.ndim != 2 or foreground.shape != seeds.shape:
         raise ValueError(f"maps must be H×W and alike, not {foreground.shape} and {seeds.shape}")
-    inside = foreground > rule.threshold
-    markers, n = ndimage.label((seeds > rule.seed_threshold) & inside)
+    inside = foreground > parameters.threshold
+    markers, n = ndimage.label((seeds > parameters.seed_threshold) & inside)
     if n == 0:
         return np.zeros(foreground.shape, np.int32)
-    if rule.min_seed > 1:
-        big = np.bincount(markers.ravel()) >= rule.min_seed
+    if parameters.min_seed > 1:
+        big = np.bincount(markers.ravel()) >= parameters.min_seed
         big[0] = False
         markers *= big[markers]
-    if rule.close > 0:
-        side = 2 * rule.close + 1
+    if parameters.close > 0:
+        side = 2 * parameters.close + 1
         inside = (
             cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((side, side), np.uint8)) > 0
         )
     objects = watershed(-seeds.astype(np.float32), markers, mask=inside).astype(np.int32)
-    if rule.split > 0:
-        objects = split_at_necks(objects, rule.split, rule.min_size)
-    if rule.fill_holes:
+    if parameters.split > 0:
+        objects = split_at_necks(objects, parameters.split, parameters.min_size)
+    if parameters.fill_holes:
         objects = _fill_holes(objects)
-    if rule.open > 0:
-        objects = without_threads(objects, rule.open)
-    if rule.grow > 0:
-        objects = expand_labels(objects, rule.grow)
-    return _tidy(objects, rule.min_size, margin)
+    if parameters.open > 0:
+        objects = without_threads(objects, parameters.open)
+    if parameters.grow > 0:
+        objects = expand_labels(objects, parameters.grow)
+    return _tidy(objects, parameters.min_size, margin)
 
 
 def split_at_necks(objects: np.ndarray, depth: float, smallest: int = 0) -> np.ndarray:
@@ -202,21 +206,21 @@ def without_threads(objects: np.ndarray, radius: int) -> np.ndarray:
     return result
 
 
-def tune(
+def choose_parameters(
     maps: Sequence[tuple[np.ndarray, np.ndarray]],
     score: Callable[[Iterable[np.ndarray]], tuple[float, ...]],
     *,
-    start: ObjectRule = DEFAULT_RULE,
+    start: PostprocessingParameters = DEFAULT_PARAMETERS,
     stages: Sequence[Mapping[str, Sequence[Any]]] | None = None,
     seed_thresholds: Sequence[float] | None = None,
     objects: int = 100,
     margin: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> tuple[ObjectRule, tuple[float, ...]]:
-    """Choose a rule on validation frames.
+) -> tuple[PostprocessingParameters, tuple[float, ...]]:
+    """Choose the parameters on validation frames.
 
-    Stage by stage, every combination of a stage's values is tried with the rest of the rule as chosen so far.
-    Of the first stage's rules that come within `TOLERANCE` of its best the one that parts objects most readily
+    Stage by stage, every combination of a stage's values is tried with the rest of the parameters as chosen so far.
+    Of the first stage's candidates that come within `TOLERANCE` of its best the one that parts objects most readily
     is taken, and of those the one that is surest of a seed: images to come may show more contacts than these,
     and two merged objects are two lost. In later stages a value is left only for one that is better by more
     than `SMALLEST_GAIN` / `objects`, in the first score or, where that does not fall, in the second: what these frames
@@ -229,9 +233,9 @@ def tune(
     score : callable
         From one result per frame to a tuple that is compared element by element, for instance
         `metrics.challenge.scorer`: SEG first, then DET. (A function, because this folder knows no measures.)
-    start : ObjectRule
+    start : PostprocessingParameters
         Where to begin.
-    stages : sequence of {field of ObjectRule: values}, or None
+    stages : sequence of {field of PostprocessingParameters: values}, or None
         None: `STAGES`.
     seed_thresholds : sequence of float, or None
         In place of those of the stages: what suits the seed map (`Target.seed_thresholds`).
@@ -244,7 +248,7 @@ def tune(
 
     Returns
     -------
-    rule : ObjectRule
+    parameters : PostprocessingParameters
         The one found.
     score : tuple of float
         Its score.
@@ -257,17 +261,20 @@ def tune(
     if not maps:
         raise ValueError("no frames to choose the objects' parameters by")
 
-    def trial(rule: ObjectRule) -> tuple[float, ...]:
-        value = tuple(score([objects_from_maps(f, s, rule, margin=margin) for f, s in maps]))
+    def trial(parameters: PostprocessingParameters) -> tuple[float, ...]:
+        value = tuple(score([objects_from_maps(f, s, parameters, margin=margin) for f, s in maps]))
         if progress is not None:
-            progress(f"{rule}: {', '.join(f'{v:.4f}' for v in value)}")
+            progress(f"{parameters}: {', '.join(f'{v:.4f}' for v in value)}")
         return value
 
     best, best_score = start, trial(start)
     for number, stage in enumerate(STAGES if stages is None else stages):
         if seed_thresholds is not None and "seed_threshold" in stage:
             stage = {**stage, "seed_threshold": seed_thresholds}
-        tried = [(best, best_score), *((rule, trial(rule)) for rule in _combinations(best, stage))]
+        tried = [
+            (best, best_score),
+            *((parameters, trial(parameters)) for parameters in _combinations(best, stage)),
+        ]
         top = max(value for _, value in tried)
         if number == 0:
             good = [item for item in tried if item[1][0] >= top[0] - TOLERANCE]
@@ -275,9 +282,9 @@ def tune(
             continue
         for place in range(len(best_score)):
             no_worse = [item for item in tried if item[1][:place] >= best_score[:place]]
-            rule, value = max(no_worse, key=lambda item: item[1][place:])
+            parameters, value = max(no_worse, key=lambda item: item[1][place:])
             if value[place] > best_score[place] + SMALLEST_GAIN / max(objects, 1):
-                best, best_score = rule, value
+                best, best_score = parameters, value
                 break
     return best, best_score
 
@@ -297,24 +304,26 @@ STAGES: tuple[Mapping[str, Sequence[Any]], ...] = (
     {"grow": (0, 1, 2, 3)},
     {"close": (0, 1, 2)},
 )
-"""What `tune` tries by default: first how readily objects are parted, the higher the more.
+"""What `choose_parameters` tries by default: first how readily objects are parted, the higher the more.
 
-About 50 rules, 0.03 to 0.15 s each per frame of 512² pixels.
+About 50 candidates, 0.03 to 0.15 s each per frame of 512² pixels.
 """
 
 
-def _combinations(rule: ObjectRule, stage: Mapping[str, Sequence[Any]]) -> list[ObjectRule]:
-    """All rules of a stage but `rule` itself, those that differ least from it first."""
-    rules = [(0, rule)]
+def _combinations(
+    parameters: PostprocessingParameters, stage: Mapping[str, Sequence[Any]]
+) -> list[PostprocessingParameters]:
+    """All candidates of a stage but `parameters` itself, those that differ least from it first."""
+    candidates = [(0, parameters)]
     for name, values in stage.items():
-        here = getattr(rule, name)
+        here = getattr(parameters, name)
         near = sorted(values, key=lambda value: abs(value - here))
-        rules = [
+        candidates = [
             (rank + i, replace(other, **{name: value}))
-            for rank, other in rules
+            for rank, other in candidates
             for i, value in enumerate(near)
         ]
-    return [other for _, other in sorted(rules, key=lambda pair: pair[0]) if other != rule]
+    return [other for _, other in sorted(candidates, key=lambda pair: pair[0]) if other != parameters]
 
 
 def _sides(box: tuple[slice, ...], shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from unet_train.data.description import DataDescription
 from unet_train.data.io.images import image_size, read_image, scale_pixels
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule, objects_from_maps
+from unet_train.inference.objects import PostprocessingParameters, objects_from_maps
 from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
 from unet_train.preprocessing.intensity import Statistics
@@ -51,7 +51,7 @@ class Predictor:
     model : Module
         On `device`.
     data : DataDescription
-    object_rule : ObjectRule or None
+    postprocessing : PostprocessingParameters or None
         How objects are cut out of the probabilities, as chosen on validation images.
     dtype : torch.dtype or None
         Autocast type, None for float32.
@@ -66,7 +66,7 @@ class Predictor:
     dtype: torch.dtype | None = None
     tiling: Tiling = field(default_factory=Tiling)
     tta: bool = False
-    object_rule: ObjectRule | None = None
+    postprocessing: PostprocessingParameters | None = None
 
     @cached_property
     def target(self) -> Target:
@@ -254,7 +254,9 @@ class Predictor:
     def objects(self, prediction: Prediction) -> np.ndarray:
         """Instance ids, H×W int32, 0 for background, by the object rule."""
         foreground, seeds = self.target.object_maps(prediction.outputs)
-        return objects_from_maps(foreground, seeds, self.object_rule or ObjectRule(), margin=self.data.margin)
+        return objects_from_maps(
+            foreground, seeds, self.postprocessing or PostprocessingParameters(), margin=self.data.margin
+        )
 
 
 def average(predictors: Sequence[Predictor], image: np.ndarray, statistics: Statistics | None) -> Prediction:

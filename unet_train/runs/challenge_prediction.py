@@ -37,7 +37,7 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
             f"format=ctc needs a model of single objects; this one was trained on {predictor.data.name}, which "
             "does not tell them apart: use format=images"
         )
-    if predictor.object_rule is None:
+    if predictor.postprocessing is None:
         LOGGER.info("the checkpoint holds no rule for cutting out objects; taking the usual one")
     frames, digits = sequence_frames(list_images(expand(config.input)))
     if not frames:

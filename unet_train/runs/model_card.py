@@ -232,7 +232,7 @@ def _target(exported: Exported) -> list[str]:
 
 
 def _objects(exported: Exported) -> list[str]:
-    rule = exported.predictor.object_rule
+    rule = exported.predictor.postprocessing
     if rule is None:
         return []
     return [

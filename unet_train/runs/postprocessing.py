@@ -14,7 +14,7 @@ from unet_train.data.splits import Split
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER
 from unet_train.runs.training_data import TrainingData
-from unet_train.training.evaluation import choose_object_rule
+from unet_train.training.evaluation import choose_postprocessing
 
 MOST_IMAGES = 8
 """Validation images at most that objects' parameters are chosen on: some fifty rules are tried on each."""
@@ -30,7 +30,7 @@ def optimise_postprocessing(path: Path, predictor: Predictor, data: TrainingData
     checkpoint = Checkpoint.read(path)
     predictor.model.load_state_dict(checkpoint.state_dict)
     few = records_to_optimise_on(data.split, data.source.records())
-    rule, scores = choose_object_rule(predictor, data.source, few)
+    rule, scores = choose_postprocessing(predictor, data.source, few)
     replace(checkpoint, objects=rule, metrics={**(checkpoint.metrics or {}), **scores}).write(path)
     said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
     silver = sum(not record.scorable for record in few)

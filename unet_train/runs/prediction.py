@@ -94,7 +94,7 @@ def _wanted(output: Path, job: Job, models: Models, config: PredictConfig) -> di
     """Files of one image's results, by folder; the overlay, which is written last, at the end."""
     suffixes = {"masks": ".png", "classes": ".tif"}
     large = is_large(job.path)
-    if models.first.data.has_instances and models.first.object_rule is not None and not large:
+    if models.first.data.has_instances and models.first.postprocessing is not None and not large:
         suffixes["objects"] = ".tif"
     if config.probabilities and not large:
         suffixes["probabilities"] = ".tif"
@@ -168,7 +168,7 @@ def _predict_large(config: PredictConfig, models: Models, job: Job, output: Path
 def _asked(name: str, models: Models, config: PredictConfig) -> bool:
     if name == "probabilities":
         return config.probabilities
-    return models.first.data.has_instances and models.first.object_rule is not None
+    return models.first.data.has_instances and models.first.postprocessing is not None
 
 
 def _tiles(bar: tqdm) -> Callable[[int, int], None]:

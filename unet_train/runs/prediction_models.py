@@ -111,15 +111,15 @@ class Models:
         first = predictors[0]
         chosen = config.intensity_range
         intensity_range = (float(chosen[0]), float(chosen[1])) if chosen else first.data.intensity_range
-        if first.object_rule is None and len(predictors) > 1:
-            rules = [p.object_rule for p in predictors if p.object_rule is not None]
-            first.object_rule = rules[0] if rules else None
-        if len({p.object_rule for p in predictors}) > 1:
+        if first.postprocessing is None and len(predictors) > 1:
+            given = [p.postprocessing for p in predictors if p.postprocessing is not None]
+            first.postprocessing = given[0] if given else None
+        if len({p.postprocessing for p in predictors}) > 1:
             notes = [*notes, "objects are cut out by the rule of the first checkpoint that has one"]
         if config.tile.size is not None:
             tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
         description = describe_models(
-            [p.model for p in predictors], intensity_range, config.tta, first.object_rule
+            [p.model for p in predictors], intensity_range, config.tta, first.postprocessing
         )
         return cls(predictors, intensity_range, declared is not None, description, notes)
 

@@ -11,7 +11,7 @@ import torch
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source, Truth
 from unet_train.errors import UserError
-from unet_train.inference.objects import ObjectRule, tune
+from unet_train.inference.objects import PostprocessingParameters, choose_parameters
 from unet_train.inference.predictor import Prediction, Predictor
 from unet_train.metrics.challenge import ChallengeCounts, scorer
 from unet_train.metrics.confusion import (
@@ -182,18 +182,18 @@ def evaluate(
     return Evaluation(classes, [result for _, result in gathered], background)
 
 
-def choose_object_rule(
+def choose_postprocessing(
     predictor: Predictor, source: Source, records: Sequence[Record], *, normaliser: Normaliser | None = None
-) -> tuple[ObjectRule, dict[str, float]]:
+) -> tuple[PostprocessingParameters, dict[str, float]]:
     """Choose how objects are cut out, on validation records: by SEG, then DET.
 
     A record without a truth to score against is judged by its training labels.
 
     Returns
     -------
-    rule : ObjectRule
+    parameters : PostprocessingParameters
     scores : dict
-        ``seg`` and, where there are markers, ``det`` of the rule on these records.
+        ``seg`` and, where there are markers, ``det`` of these on these records.
     """
     maps, references, markers = [], [], []
     normaliser = normaliser or Normaliser(source, predictor.data.normalisation)
@@ -206,14 +206,14 @@ def choose_object_rule(
             references.append(truth.instances)
             markers.append(truth.markers)
     margin = predictor.data.margin
-    rule, (seg, det) = tune(
+    parameters, (seg, det) = choose_parameters(
         maps,
         scorer(references, markers, margin=margin),
         seed_thresholds=predictor.target.seed_thresholds,
         objects=sum(int(np.count_nonzero(np.unique(reference))) for reference in references),
         margin=margin,
     )
-    return rule, {"seg": seg} | ({"det": det} if det >= 0 else {})
+    return parameters, {"seg": seg} | ({"det": det} if det >= 0 else {})
 
 
 def _loss(loss: Loss, predictor: Predictor, prediction: Prediction, truth: Truth) -> float:

@@ -245,7 +245,7 @@ def test_margin_brings_the_real_surroundings_into_a_rotated_crop():
 
 
 def test_statistics_belong_to_the_whole_native_image():
-    data = make_set(scale=0.5, crop_size=16)
+    data = make_set(preprocessing=Preprocessing("image", 0.5), crop_size=16)
     sample = data[0, 0]
     record = next(r for r in data.records if r.key == sample.key)
     statistics = image_statistics(data.source.read_image(record))
