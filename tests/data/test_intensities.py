@@ -49,6 +49,18 @@ def test_a_mixture_names_both_and_is_told_in_0_to_1():
     assert found.unused_range() is None
 
 
+def test_a_large_image_is_counted_whole():
+    image = RNG.integers(0, 256, (700, 900, 1), dtype=np.uint8)
+    image[-1, -1] = 255
+    np.testing.assert_array_equal(histogram(image).counts, np.bincount(image.ravel(), minlength=256))
+    deep = scale_pixels(RNG.integers(0, 65536, (700, 900, 1)).astype(np.uint16))
+    expected = np.bincount(np.rint(deep.ravel() * 65535.0).astype(int), minlength=65536)
+    np.testing.assert_array_equal(histogram(deep).counts, expected)
+    assert histogram(deep).dtype == "uint16"
+    deep[-1, -1] += 0.3 / 65535 if deep[-1, -1] < 0.5 else -0.3 / 65535
+    assert histogram(deep).dtype == "float32"
+
+
 def test_no_image():
     assert Intensities().describe() is None
     assert Intensities().unused_range() is None

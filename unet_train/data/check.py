@@ -314,7 +314,8 @@ def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int
         )
     else:
         look.values = histogram(image)
-    look.grey = image.shape[2] == 3 and bool((image == image[:, :, :1]).all())
+    # Most colour images show it in the first row.
+    look.grey = image.shape[2] == 3 and all(bool((a == a[:, :, :1]).all()) for a in (image[:1], image))
     look.digest = image_digest(image)
 
 

@@ -21,6 +21,7 @@ NARROW = 1 / 8
 """So do those whose `TAILS` are closer together than this share of it."""
 
 _STEP = TOP // 255
+_PORTION = 2**18  # values counted at once: they stay in the cache, and large images need no large copies
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,22 @@ class Histogram:
 
 def histogram(image: np.ndarray) -> Histogram:
     """Count the values of an image, H×W×C, uint8 or float32 in [0, 1], all channels together."""
+    values = np.ravel(image)
+    portions = (values[first : first + _PORTION] for first in range(0, len(values), _PORTION))
     if image.dtype == np.uint8:
-        return Histogram(np.bincount(image.ravel(), minlength=256), "uint8")
-    levels = image.ravel() * np.float32(TOP)
-    whole = np.rint(levels)
-    # k / 65535 as float32 comes back within 0.01 of k.
-    dtype = "uint16" if np.abs(levels - whole).max() < 0.02 else "float32"
-    return Histogram(np.bincount(whole.astype(np.int32), minlength=TOP + 1), dtype)
+        counts = np.zeros(256, np.int64)
+        for portion in portions:
+            counts += np.bincount(portion, minlength=256)
+        return Histogram(counts, "uint8")
+    counts = np.zeros(TOP + 1, np.int64)
+    dtype = "uint16"
+    for portion in portions:
+        levels = portion * np.float32(TOP)
+        whole = np.rint(levels)
+        if np.abs(levels - whole).max() > 0.02:  # k / 65535 as float32 comes back within 0.01 of k
+            dtype = "float32"
+        counts += np.bincount(whole.astype(np.int32), minlength=TOP + 1)
+    return Histogram(counts, dtype)
 
 
 @dataclass
