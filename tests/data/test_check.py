@@ -8,7 +8,7 @@ import pytest
 from unet_train.data.check import Report, check_source, format_facts, format_problems, missing_classes
 from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.challenge import Annotation, ChallengeSource
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Record, Source, Truth
 
@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 def test_a_sound_set(root):
-    source = FolderSource(root)
+    source = folder_source(root)
     report = check_source(source, source.records())
     assert report.problems == []
     assert report.warnings == []
@@ -44,7 +44,7 @@ def test_a_sound_set(root):
 
 def test_every_fault_is_listed_with_its_file(root):
     write_image(root / "images/lonely.png", np.zeros((10, 12), np.uint8))
-    source = FolderSource(root)
+    source = folder_source(root)
     assert (source.classes, source.channels) == (("background", "foreground"), 1)  # before it is damaged
     (root / "images/0.png").write_bytes(b"")
     (root / "images/1.png").write_bytes((root / "images/1.png").read_bytes()[:-30])
@@ -77,7 +77,7 @@ def test_every_fault_is_listed_with_its_file(root):
 
 def test_the_same_picture_in_two_groups_is_said(root):
     (root / "images/5.png").write_bytes((root / "images/2.png").read_bytes())
-    source = FolderSource(root)
+    source = folder_source(root)
     report = check_source(source, source.records())
     assert report.hashes["2"] == report.hashes["5"]
     (warning,) = report.warnings
