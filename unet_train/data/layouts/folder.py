@@ -86,8 +86,6 @@ class FolderSource(FilesSource):
         stacks = self._first_is_a_stack(found.pairs)
         records = [record for pair in found.pairs for record in self._records_of(pair, stacks)]
         self._records = group_records(records, self._root, regex=group_regex, table=group_csv)
-        if group_regex is None and group_csv is None:
-            self.notes += describe_sequences(self._records)
         self._several = any(record.more_labels for record in self._records)
         if self._several and not masks.instances:
             masks = replace(masks, instances=True)
@@ -98,6 +96,8 @@ class FolderSource(FilesSource):
         self._reader = found_classes.reader
         self.has_background = found_classes.has_background
         self.notes += found_classes.notes
+        if group_regex is None and group_csv is None:
+            self.notes += describe_sequences(self._records)
 
     @property
     def values(self) -> dict[int, int]:  # type: ignore[override]
@@ -275,9 +275,12 @@ class FolderKeys(DatasetKeys):
 
     images: str | None = key("folder of the images, or a pattern such as scans/{name}.png; null: found out")
     masks: str | None = key("folder of the masks, or a pattern such as drawn/{name}_m.png; null: found out")
-    unlabelled: str = key("what to do with images that have no mask", choices=UNLABELLED, before="refuse")
+    unlabelled: str = key(
+        "what to do with images that have no mask", choices=UNLABELLED, before=UNLABELLED[0]
+    )
     parts: dict[str, Any] | None = key(
-        f"which folder, or text file of names, is which part ({', '.join(PART_NAMES)}); null: by the folders' names"
+        f"which folder, or text file of names, is which part ({', '.join(PART_NAMES)}); null: by the folders' names",
+        before=None,
     )
     suffix: str = key("what a mask's name has after the image's, as in img1_mask.png")
     classes: list[str] | None = key("class names by id; null: by the values found")
@@ -286,9 +289,11 @@ class FolderKeys(DatasetKeys):
         "or where it is unnamed or named background, else none",
         before=FIRST_CLASS,
     )
-    colors: dict[str, Any] | None = key("class name: [red, green, blue] of masks in colour; null: found out")
+    colors: dict[str, Any] | None = key(
+        "class name: [red, green, blue] of masks in colour; null: found out", before=None
+    )
     threshold: int | None = key(
-        "grey value from which a pixel of a mask is foreground; null: none", at_least=1
+        "grey value from which a pixel of a mask is foreground; null: none", at_least=1, before=None
     )
     values: dict[int, int] | None = key("pixel value in the mask: class id; null: found out")
     ignore_value: int | None = key("pixel value that counts neither in loss nor in metrics")

@@ -118,8 +118,8 @@ class MaskReader:
         marked = (pages > 0).sum(axis=0)
         if (marked != 1).any():
             raise UserError(
-                f"{path}: of {len(pages)} pages, one per class, several mark {(marked > 1).mean():.1%} of the pixels and "
-                f"none marks {(marked == 0).mean():.1%}; every pixel must be marked once"
+                f"{path}: of {len(pages)} pages, one per class, several mark {(marked > 1).mean():.1%} of the pixels "
+                f"and none marks {(marked == 0).mean():.1%}; every pixel must be marked once"
             )
         return np.argmax(pages > 0, axis=0).astype(np.uint8)
 
@@ -196,10 +196,8 @@ def find_reader(
 def _by_colour(samples: Sequence[MaskSample], legend: Legend | None) -> Reading:
     counts: Counter[Colour] = Counter()
     for sample in samples:
-        array, palette = sample.stored.array, sample.stored.palette
-        shown = array if palette is None else palette[array]
-        for code, count in zip(colour_codes(shown)[0].tolist(), sample.counts.tolist(), strict=True):
-            counts[colour_of(code)] += count
+        for colour, count in zip(_colours_of(sample), sample.counts.tolist(), strict=True):
+            counts[colour] += count
     coloured = next(sample for sample in samples if sample.stored.array.ndim == 3)
     if legend and legend.colours and set(counts) <= set(legend.colours.values()):
         ids = {colour: index for index, colour in enumerate(legend.colours.values())}
@@ -222,11 +220,25 @@ def _by_colour(samples: Sequence[MaskSample], legend: Legend | None) -> Reading:
             "classes; save masks in colour without JPEG and soft edges; if each object has its own colour, say "
             "dataset.instances=true"
         )
+    files = Counter(colour for sample in samples for colour in _colours_of(sample))
+    own = sum(count == 1 for count in files.values())
+    if len(samples) > 2 and 2 * own > len(files):
+        raise UserError(
+            f"{coloured.path}: a mask in colour, and {own} of {len(files)} colours occur in one mask only; if each "
+            f"object has its own colour, say dataset.instances=true; else {suggest_colours(counts)}"
+        )
     extra = ""
     if legend and legend.colours:
         missing = sorted(set(counts) - set(legend.colours.values()))
         extra = f"{legend.path} has no name for {', '.join(map(hex_of, missing[:5]))}; "
     raise UserError(f"{coloured.path}: a mask in colour; {extra}{suggest_colours(counts)}")
+
+
+def _colours_of(sample: MaskSample) -> list[Colour]:
+    """The colours that a mask shows, in the order of its counts."""
+    array, palette = sample.stored.array, sample.stored.palette
+    shown = array if palette is None else palette[array]
+    return [colour_of(code) for code in colour_codes(shown)[0].tolist()]
 
 
 def _propose_threshold(samples: Sequence[MaskSample]) -> None:

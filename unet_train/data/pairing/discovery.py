@@ -13,6 +13,7 @@ from unet_train.data.io.images import read_stored
 from unet_train.data.pairing.listing import Listing
 from unet_train.data.pairing.matching import Match, match, refuse_channels
 from unet_train.data.pairing.mixed import divisions
+from unet_train.data.pairing.named import IMAGES, MASKS
 from unet_train.data.pairing.names import Name, take_apart
 from unet_train.data.pairing.pairs import Pairing, first_of
 from unet_train.data.pairing.results import describe_match, pattern_texts, to_pairing
@@ -73,9 +74,11 @@ def discover_pairs(root: Path, listing: Listing) -> Pairing:
         ):
             best.append(candidate)
     if not best:
+        masks = root / MASKS
+        missing = f"{masks} does not exist, and " if (root / IMAGES).is_dir() and not masks.is_dir() else ""
         raise UserError(
-            f"dataset.root: in {root} no names of images and masks pair ({first_of(list(listing.pictures))}); name "
-            " the folders with dataset.images and dataset.masks, or give patterns such as "
+            f"dataset.root: {missing}in {root} no names of images and masks pair ({first_of(list(listing.pictures))}); "
+            "name the folders with dataset.images and dataset.masks, or give patterns such as "
             "'dataset.images=scans/{name}.png' 'dataset.masks=drawn/{name}_m.png'"
         )
     if len(best) > 1:

@@ -62,7 +62,7 @@ def _by_endings(
 
 
 def _by_words(names: Sequence[Name], at_end: bool) -> Iterator[Division]:
-    """``a`` and ``a_mask``, ``a_image`` and ``a_mask``, ``image_1`` and ``mask_1``, ``case/image`` and ``case/mask``."""
+    """``a`` and ``a_mask``, ``a_img`` and ``a_mask``, ``img_1`` and ``mask_1``, ``case/img`` and ``case/mask``."""
     numbered = without_numbers(name.stem for name in names)
     cut = {name.path: _cut(numbered[name.stem], at_end) for name in names}
     stems = {(name.part, name.stem) for name in names}

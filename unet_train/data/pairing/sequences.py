@@ -35,8 +35,8 @@ def describe_sequences(records: Sequence[Record]) -> list[str]:
     first = str(stems[0])
     if len(count) == 1:
         return [
-            f"all names are {first} and a number; if these are frames of a film, slices of a volume or tiles of an image, "
-            "split.by=block keeps the neighbours of training images out of validation"
+            f"all names are {first} and a number; if these are frames of a film, slices of a volume or tiles of an "
+            "image, split.by=block keeps the neighbours of training images out of validation"
         ]
     if len(records) < _FEWEST * len(count):
         return []
@@ -45,6 +45,7 @@ def describe_sequences(records: Sequence[Record]) -> list[str]:
     if not all(re.search(pattern, record.key) for record in records):
         pattern = "^(.*[^0-9_. /-])[_. /-]*[0-9]+$"
     return [
-        f"{len(records)} names are {len(count)} stems with numbers ({', '.join(map(str, list(count)[:3]))}, …); if images "
-        f"of a stem belong together (film, patient, slide), keep them in one part: 'dataset.group_regex={pattern}'"
+        f"{len(records)} names are {len(count)} stems with numbers ({', '.join(map(str, list(count)[:3]))}, …); if "
+        f"images of a stem belong together (film, patient, slide), keep them in one part: "
+        f"'dataset.group_regex={pattern}'"
     ]

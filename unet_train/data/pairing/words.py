@@ -7,38 +7,17 @@ from typing import Literal
 
 Role = Literal["image", "mask"]
 
-IMAGE_WORDS = frozenset(
-    ("image", "images", "img", "imgs", "input", "inputs", "picture", "pictures", "photo", "photos", "raw")
-    + ("original", "originals", "orig", "scan", "scans", "frame", "frames")
-)
-MASK_WORDS = frozenset(
-    (
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "lbl",
-        "lbls",
-        "annotation",
-        "annotations",
-        "annotated",
-        "annot",
-        "annots",
-    )
-    + (
-        "gt",
-        "groundtruth",
-        "truth",
-        "seg",
-        "segs",
-        "segm",
-        "segmentation",
-        "segmentations",
-        "segmented",
-        "manual",
-    )
-    + ("target", "targets")
-)
+# fmt: off
+IMAGE_WORDS = frozenset({
+    "image", "images", "img", "imgs", "input", "inputs", "picture", "pictures", "photo", "photos", "raw", "original",
+    "originals", "orig", "scan", "scans", "frame", "frames",
+})
+MASK_WORDS = frozenset({
+    "mask", "masks", "label", "labels", "lbl", "lbls", "annotation", "annotations", "annotated", "annot", "annots",
+    "gt", "groundtruth", "truth", "seg", "segs", "segm", "segmentation", "segmentations", "segmented", "manual",
+    "target", "targets",
+})
+# fmt: on
 
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|\d+")
 
