@@ -87,8 +87,8 @@ def milesial_tensors(
     """
     if "up1.up.weight" not in tensors:
         raise UserError(
-            f"{source}: a bilinear Pytorch-UNet; only that with transposed convolutions (bilinear=False) has the layers "
-            "of this model"
+            f"{source}: a bilinear Pytorch-UNet; only one with transposed convolutions (bilinear=False) has the "
+            "layers of this model"
         )
     features, channels = tensors["inc.double_conv.0.weight"].shape[:2]
     depth = sum(re.fullmatch(r"up\d+\.up\.weight", name) is not None for name in tensors)
