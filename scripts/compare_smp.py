@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.records import IGNORE, Record
 from unet_train.metrics.confusion import confusion_counts, scores_from_counts
 from unet_train.models.weights import load_file
@@ -175,7 +175,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    data = FolderSource(
+    data = folder_source(
         options.root,
         classes=options.classes,
         values={index: index for index in range(len(options.classes))},

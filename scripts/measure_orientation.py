@@ -17,7 +17,7 @@ import numpy as np
 from unet_train.data.augmentation.orientation import band_counts, decide, weigh
 from unet_train.data.layouts.challenge import Annotation, ChallengeSource
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Source
 
@@ -55,7 +55,7 @@ def open_source(folder: str, options: argparse.Namespace) -> Source:
         return ChallengeSource(folder, Annotation(labels=options.challenge, margin=options.margin))
     pairs = [value.split(":") for value in options.values or []]
     values = {int(value): int(label) for value, label in pairs} or None
-    return FolderSource(folder, values=values, ignore_value=options.ignore)
+    return folder_source(folder, values=values, ignore_value=options.ignore)
 
 
 def report(name: str, source: Source, draws: int, by_group: bool) -> None:

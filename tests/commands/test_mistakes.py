@@ -86,7 +86,12 @@ DATA = {
         ["dataset.classes=[background,cell]"],
         ["mask values (0, 1, 2)", "dataset.classes names 2"],
     ),
-    "a colour mask": (None, {"mask": lambda i, m: colour(m, 1, 0, 0)}, [], ["masks/im_0.png", "colour"]),
+    "two colours on black": (
+        None,
+        {"mask": lambda i, m: np.where(np.arange(64)[:, None] < 20, colour(m, 1, 0, 0), colour(m, 0, 0, 1))},
+        [],
+        ["masks/im_0.png", "#ff0000", "#0000ff", "dataset.colors={background:[0,0,0],"],
+    ),
     "undeclared value": (
         None,
         {"mask": lambda i, m: np.where(m, 77, 0).astype(np.uint8) if i == 1 else m},
@@ -197,7 +202,7 @@ def test_a_mistake_in_a_split_file(refused, write_images, content, says):
         (["resume=nowhere"], ["resume=nowhere"]),
         (
             ["experiment=smoke", "dataset=folder", "dataset.root=."],
-            ["dataset.root", "neither images/"],
+            ["dataset.root", "a_file"],
         ),
         (["trainer.precision=16", "trainer.accelerator=cpu"], ["trainer.precision=16"]),
         (["trainer.val_every=0"], ["trainer.val_every=0", "auto"]),

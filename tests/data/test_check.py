@@ -8,7 +8,7 @@ import pytest
 from unet_train.data.check import Report, check_source, format_facts, format_problems, missing_classes
 from unet_train.data.io.images import write_image, write_labels
 from unet_train.data.layouts.challenge import Annotation, ChallengeSource
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Record, Source, Truth
 
@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 def test_a_sound_set(root):
-    source = FolderSource(root)
+    source = folder_source(root)
     report = check_source(source, source.records())
     assert report.problems == []
     assert report.warnings == []
@@ -44,7 +44,7 @@ def test_a_sound_set(root):
 
 def test_every_fault_is_listed_with_its_file(root):
     write_image(root / "images/lonely.png", np.zeros((10, 12), np.uint8))
-    source = FolderSource(root)
+    source = folder_source(root)
     assert (source.classes, source.channels) == (("background", "foreground"), 1)  # before it is damaged
     (root / "images/0.png").write_bytes(b"")
     (root / "images/1.png").write_bytes((root / "images/1.png").read_bytes()[:-30])
@@ -77,7 +77,7 @@ def test_every_fault_is_listed_with_its_file(root):
 
 def test_the_same_picture_in_two_groups_is_said(root):
     (root / "images/5.png").write_bytes((root / "images/2.png").read_bytes())
-    source = FolderSource(root)
+    source = folder_source(root)
     report = check_source(source, source.records())
     assert report.hashes["2"] == report.hashes["5"]
     (warning,) = report.warnings
@@ -194,7 +194,7 @@ def test_mixed_grey_and_colour_name_the_key_that_reads_both(tmp_path):
                 image[:] = image[:, :, :1]
             write_image(root / f"images/{i}.png", image)
             write_labels(root / f"masks/{i}.png", np.eye(12, dtype=np.uint8)[:10])
-        source = FolderSource(root, **keys)
+        source = folder_source(root, **keys)
         return check_source(source, source.records()).problems
 
     for grey, channels, other in ((False, 3, 1), (True, 1, 3)):
@@ -211,7 +211,7 @@ def test_only_keys_that_there_are_are_proposed(tmp_path):
         image = RNG.integers(0, 4000, (10, 12, 3 if i == 1 else 1)).astype(np.uint16)
         write_image(tmp_path / f"images/{i}.png", image)
         write_labels(tmp_path / f"masks/{i}.png", np.eye(12, dtype=np.uint8)[:10])
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     report = check_source(source, source.records())
     assert "dataset.channels" in report.problems[0].what
     assert any("dataset.intensity_range=[0,4095]" in note for note in report.notes)

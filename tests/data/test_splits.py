@@ -6,7 +6,7 @@ import re
 import pytest
 
 from unet_train.data.layouts.challenge import Annotation, ChallengeSource
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import Record
 from unet_train.data.splits import SplitRule, make_split, read_split_file, shipped_splits
@@ -305,7 +305,7 @@ def test_cells(real_data):
 
 
 def test_membranes(real_data):
-    records = FolderSource(real_data / "isbi2012").records()
+    records = folder_source(real_data / "isbi2012").records()
     split = make_split(records, SplitRule(by="block", test_fraction=0.2))
     assert keys(split.test) == ["24", "25", "26", "27", "28", "29"]
     assert keys(split.val) == ["19", "20", "21", "22", "23"]

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from unet_train.data.io.images import read_labels
 from unet_train.data.layouts.challenge import Annotation, ChallengeSource
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.layouts.kaggle import KaggleSource
 from unet_train.data.records import IGNORE
 from unet_train.data.write_demo import write_demo
@@ -113,7 +113,7 @@ def test_a_cell_that_comes_back_gets_a_number_of_its_own(seed):
 
 
 def test_folder_layout_reads_back(tmp_path):
-    source = FolderSource(write_demo(tmp_path, "folder", images=2, size=SIZE, seed=5))
+    source = folder_source(write_demo(tmp_path, "folder", images=2, size=SIZE, seed=5))
     records = source.records()
     assert len(records) == 4
     assert source.classes[0] == "background"

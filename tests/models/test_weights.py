@@ -23,10 +23,11 @@ from unet_train.models.weights import (
     load_brain_mri,
     load_file,
     load_imagenet,
+    load_tensors,
     published_weights,
 )
 from unet_train.models.weights.downloads import fetch
-from unet_train.models.weights.key_maps import brain_mri_names, lite0_name
+from unet_train.models.weights.key_maps import brain_mri_names, lite_name
 
 
 def unet_spec(in_channels=1, outputs=2, features=4, depth=2) -> ModelSpec:
@@ -367,7 +368,7 @@ def test_lite0_names_by_the_table():
         "_bn1.weight": "bn2.weight",
         "_fc.bias": "classifier.bias",
     }.items():
-        assert lite0_name(theirs) == ours
+        assert lite_name(theirs, (1, 2, 2, 3, 3, 4, 1)) == ours
 
 
 def test_lite0_knows_a_cat_and_an_espresso(lite0_file):
@@ -556,3 +557,136 @@ def test_brain_weights_without_network(torch_home, no_network):
     ) as caught:
         load_brain_mri(build_model(brain_mri_spec()))
     assert str(torch_home / "unet-e012d006.pt") in str(caught.value)
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_every_lite_size_finds_its_blocks(size):
+    """Tensors of timm's own net, named as published by a walk through its modules, come back to their places."""
+    timm = pytest.importorskip("timm")
+    name = f"tf_efficientnet_lite{size}"
+    net = timm.create_model(name)
+    separable = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+    inverted = {
+        "conv_pw": "_expand_conv",
+        "bn1": "_bn0",
+        "conv_dw": "_depthwise_conv",
+        "bn2": "_bn1",
+        "conv_pwl": "_project_conv",
+        "bn3": "_bn2",
+    }
+    published = {"_conv_stem.weight": net.conv_stem.weight}
+    published |= {f"_bn0.{leaf}": value for leaf, value in net.bn1.state_dict().items()}
+    for index, block in enumerate(block for stage in net.blocks for block in stage):
+        table = inverted if hasattr(block, "conv_pwl") else separable
+        for ours, theirs in table.items():
+            for leaf, value in getattr(block, ours).state_dict().items():
+                published[f"_blocks.{index}.{theirs}.{leaf}"] = value
+    encoder = build_encoder("timm", 3, name=name)
+    report = load_tensors(encoder, published, "made")
+    assert not report.missing
+    for key, value in encoder.net.state_dict().items():
+        assert torch.equal(value, net.state_dict()[key]), key
+
+
+# --- milesial/Pytorch-UNet -----------------------------------------------------------------------------------
+
+
+def milesial_state(features=4, depth=4, channels=3, outputs=2, seed=0):
+    """A random state dict in the names of milesial/Pytorch-UNet, with norms that do something."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def double(start, inputs, width):
+        for conv, norm, count in ((0, 1, inputs), (3, 4, width)):
+            state[f"{start}.{conv}.weight"] = torch.randn(width, count, 3, 3, generator=draw) / (
+                3 * count**0.5
+            )
+            state[f"{start}.{norm}.weight"] = 0.5 + torch.rand(width, generator=draw)
+            state[f"{start}.{norm}.bias"] = torch.randn(width, generator=draw) / 5
+            state[f"{start}.{norm}.running_mean"] = torch.randn(width, generator=draw) / 5
+            state[f"{start}.{norm}.running_var"] = 0.5 + torch.rand(width, generator=draw)
+            state[f"{start}.{norm}.num_batches_tracked"] = torch.tensor(7)
+
+    state: dict[str, torch.Tensor] = {}
+    double("inc.double_conv", channels, features)
+    for level in range(1, depth + 1):
+        width = features * 2**level
+        double(f"down{level}.maxpool_conv.1.double_conv", width // 2, width)
+    for level in range(1, depth + 1):
+        width = features * 2 ** (depth - level)
+        state[f"up{level}.up.weight"] = torch.randn(2 * width, width, 2, 2, generator=draw) / width**0.5
+        state[f"up{level}.up.bias"] = torch.randn(width, generator=draw)
+        double(f"up{level}.conv.double_conv", 2 * width, width)
+    state["outc.conv.weight"] = torch.randn(outputs, features, 1, 1, generator=draw)
+    state["outc.conv.bias"] = torch.randn(outputs, generator=draw)
+    return state
+
+
+def milesial_forward(state, x):
+    """That net's forward pass written out: the skip is joined before the upsampled map."""
+
+    def double(start, x):
+        for conv, norm in ((0, 1), (3, 4)):
+            x = functional.conv2d(x, state[f"{start}.{conv}.weight"], padding=1)
+            statistics = (state[f"{start}.{norm}.running_mean"], state[f"{start}.{norm}.running_var"])
+            affine = (state[f"{start}.{norm}.weight"], state[f"{start}.{norm}.bias"])
+            x = functional.relu(functional.batch_norm(x, *statistics, *affine))
+        return x
+
+    depth = sum(name.endswith(".up.weight") for name in state)
+    skips = [double("inc.double_conv", x)]
+    for level in range(1, depth + 1):
+        skips.append(double(f"down{level}.maxpool_conv.1.double_conv", functional.max_pool2d(skips[-1], 2)))
+    x = skips.pop()
+    for level in range(1, depth + 1):
+        x = functional.conv_transpose2d(
+            x, state[f"up{level}.up.weight"], state[f"up{level}.up.bias"], stride=2
+        )
+        x = double(f"up{level}.conv.double_conv", torch.cat((skips.pop(), x), dim=1))
+    return functional.conv2d(x, state["outc.conv.weight"], state["outc.conv.bias"])
+
+
+def classic(features=4, depth=4, channels=3, outputs=2, **keys):
+    encoder = {"kind": "unet", "init_features": features, "depth": depth}
+    return build_model(ModelSpec(encoder, channels, ["background", *"abcdefg"[: outputs - 1]], **keys))
+
+
+@pytest.mark.parametrize("wrap", ["", "module.", "state_dict"])
+@pytest.mark.parametrize("depth", [2, 4])
+def test_a_net_of_milesials_repository_gives_its_own_logits(tmp_path, wrap, depth):
+    state = milesial_state(depth=depth)
+    saved = {wrap + name: value for name, value in state.items()} if wrap == "module." else state
+    saved = {"state_dict": saved} if wrap == "state_dict" else saved | {"mask_values": [0, 255]}
+    torch.save(saved, tmp_path / "milesial.pth")
+    model = classic(depth=depth).eval()
+    report = load_file(model, tmp_path / "milesial.pth")
+    assert not report.missing
+    x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), milesial_forward(state, x), rtol=1e-5, atol=1e-5)
+
+
+def test_other_sizes_than_the_files_are_refused_with_the_keys_that_fit():
+    state = milesial_state(features=8, depth=3, channels=1)
+    for model in (
+        classic(features=4, depth=3, channels=1),
+        classic(features=8, depth=4, channels=1),
+        classic(features=8, depth=3, channels=1, norm="group"),
+    ):
+        with pytest.raises(UserError, match=r"file\.pth: .*encoder\.init_features=8 encoder\.depth=3"):
+            load_tensors(model, state, "file.pth")
+    other_head = classic(features=8, depth=3, channels=3, outputs=4)
+    report = load_tensors(other_head, state, "file.pth")
+    assert report.missing == ["head.weight", "head.bias"]
+    assert report.adapted == ["encoder.levels.0.conv1.weight"]
+
+
+def test_its_bilinear_variant_is_refused():
+    state = {name: value for name, value in milesial_state().items() if ".up." not in name}
+    with pytest.raises(UserError, match=r"file\.pth: .*bilinear"):
+        load_tensors(classic(), state, "file.pth")
+
+
+def test_a_checkpoint_as_users_have_it(real_data):
+    path = real_data.parent / "cases/weights_milesial/milesial.pth"
+    report = load_file(classic(features=8, channels=1), path)
+    assert not report.missing

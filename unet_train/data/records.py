@@ -30,6 +30,10 @@ class Record:
         Position within the group (frame or slice number).
     part : str or None
         ``train``, ``val`` or ``test`` where the layout itself says so.
+    more_labels : tuple of str
+        Further label files of the same kind, where one image has several.
+    page : int or None
+        Which page of the image's file, from 0, where it holds several; of label files that hold several too.
     trainable, scorable : bool
         Whether there is a label to train on (under the chosen kind), and a truth to score against.
     """
@@ -40,6 +44,8 @@ class Record:
     group: str = ""
     order: int = 0
     part: str | None = None
+    more_labels: tuple[str, ...] = ()
+    page: int | None = None
     trainable: bool = True
     scorable: bool = True
 
@@ -90,10 +96,9 @@ class Source(ABC):
     values : mapping of int to int, or None
         Pixel value → class id, where the masks are read by such a table.
     pairing : str
-        How images and labels were found to belong together, in one sentence; empty where there is nothing to
-        find out.
+        The rule by which images and labels are paired, in one sentence; "" where the layout needs none.
     left_out : mapping of str to str
-        Path of a file that is not used → why, such as an image without a mask that was to be left out.
+        Path → why, of files that are not used.
     """
 
     name: str

@@ -5,8 +5,8 @@ import pytest
 
 from unet_train.data.check import check_source
 from unet_train.data.io.images import write_image, write_labels
-from unet_train.data.layouts.background import FIRST_CLASS, choose_background, describe_background
-from unet_train.data.layouts.folder import FolderKeys, FolderSource
+from unet_train.data.layouts.folder import FolderKeys, folder_source
+from unet_train.data.masks.background import FIRST_CLASS, choose_background, describe_background
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 from unet_train.keys import schema_fields
@@ -82,7 +82,7 @@ def test_the_first_lines_say_which_it_is_and_the_key(tmp_path):
         (STREET, "car", ["car", "mask value 2"]),
     ):
         (note,) = [
-            n for n in FolderSource(tmp_path, classes=classes, background=asked).notes if "iou/mean" in n
+            n for n in folder_source(tmp_path, classes=classes, background=asked).notes if "iou/mean" in n
         ]
         for word in words:
             assert word in note
@@ -90,7 +90,7 @@ def test_the_first_lines_say_which_it_is_and_the_key(tmp_path):
 
 
 def test_masks_are_read_with_the_background_first(tmp_path):
-    source = FolderSource(folder(tmp_path, 0, 1, 2), classes=STREET, background="car")
+    source = folder_source(folder(tmp_path, 0, 1, 2), classes=STREET, background="car")
     truth = source.read_truth(source.records()[0])
     assert truth.classes[:3, 0].tolist() == [1, 2, 0]
     assert source.classes == ("car", "sky", "road")
@@ -99,12 +99,12 @@ def test_masks_are_read_with_the_background_first(tmp_path):
 def test_three_values_above_zero_ask_for_the_background_and_the_answer_is_taken(tmp_path):
     folder(tmp_path, 1, 2, 3)
     with pytest.raises(UserError, match=r"masks.0\.png: .*1, 2, 3.*dataset\.background=1.*=none"):
-        FolderSource(tmp_path)
-    source = FolderSource(tmp_path, background="2")
+        folder_source(tmp_path)
+    source = folder_source(tmp_path, background="2")
     assert source.values == {1: 1, 2: 0, 3: 2}
     assert source.has_background
-    assert not FolderSource(tmp_path, background="none").has_background
-    assert FolderSource(tmp_path, background=FIRST_CLASS).values == {1: 0, 2: 1, 3: 2}
+    assert not folder_source(tmp_path, background="none").has_background
+    assert folder_source(tmp_path, background=FIRST_CLASS).values == {1: 0, 2: 1, 3: 2}
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_three_values_above_zero_ask_for_the_background_and_the_answer_is_taken(
 def test_a_class_that_means_not_annotated(tmp_path, stripes, classes, ignore, names, known):
     folder(tmp_path, *stripes)
     with pytest.raises(UserError, match=r"dataset\.classes: (void|Unlabelled) .*dataset\.ignore_value=\d"):
-        FolderSource(tmp_path, classes=classes)
-    source = FolderSource(tmp_path, classes=classes, ignore_value=ignore)
+        folder_source(tmp_path, classes=classes)
+    source = folder_source(tmp_path, classes=classes, ignore_value=ignore)
     assert (source.classes, source.values) == (names, known)
     unknown = source.read_truth(source.records()[0]).classes == IGNORE
     assert unknown.mean() == pytest.approx(1 / 3)
     # Run folders of before the key keep such a class.
-    old = FolderSource(
+    old = folder_source(
         tmp_path, classes=classes, background=FIRST_CLASS, values={v: i for i, v in enumerate(stripes)}
     )
     assert old.classes == tuple(classes)
@@ -134,10 +134,10 @@ def test_a_class_that_means_not_annotated(tmp_path, stripes, classes, ignore, na
 def test_a_list_that_contradicts_the_value_to_ignore_is_refused(tmp_path):
     folder(tmp_path, 0, 1, 2, 3)
     with pytest.raises(UserError, match=r"dataset\.classes: void stands at 3.*dataset\.ignore_value=2"):
-        FolderSource(tmp_path, classes=["a", "b", "c", "void"], ignore_value=2)
+        folder_source(tmp_path, classes=["a", "b", "c", "void"], ignore_value=2)
     with pytest.raises(UserError, match=r"dataset\.ignore_value=1.*\(b\)"):
-        FolderSource(tmp_path, classes=["a", "b", "c", "d"], ignore_value=1)
-    source = FolderSource(tmp_path, classes=["a", "c", "d"], ignore_value=1)
+        folder_source(tmp_path, classes=["a", "b", "c", "d"], ignore_value=1)
+    source = folder_source(tmp_path, classes=["a", "c", "d"], ignore_value=1)
     assert source.values == {0: 0, 2: 1, 3: 2}
 
 
@@ -145,28 +145,28 @@ def test_declared_values_lose_the_class_that_means_not_annotated(tmp_path):
     folder(tmp_path, 10, 20, 30)
     declared = {10: 0, 20: 1, 30: 2}
     with pytest.raises(UserError, match=r"dataset\.ignore_value=20"):
-        FolderSource(tmp_path, classes=["a", "void", "b"], values=declared)
-    source = FolderSource(tmp_path, classes=["a", "void", "b"], values=declared, ignore_value=20)
+        folder_source(tmp_path, classes=["a", "void", "b"], values=declared)
+    source = folder_source(tmp_path, classes=["a", "void", "b"], values=declared, ignore_value=20)
     assert (source.classes, source.values) == (("a", "b"), {10: 0, 30: 1})
 
 
 def test_object_masks_refuse_a_background(tmp_path):
     with pytest.raises(UserError, match=r"dataset\.background=none.*dataset\.instances"):
-        FolderSource(folder(tmp_path, 0, 1, 2), instances=True, background="none")
+        folder_source(folder(tmp_path, 0, 1, 2), instances=True, background="none")
 
 
 def test_a_list_of_classes_that_is_too_short_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"3 mask values \(0, 1, 2\).*dataset\.classes names 2"):
-        FolderSource(folder(tmp_path, 0, 1, 2), classes=["sky", "road"])
+        folder_source(folder(tmp_path, 0, 1, 2), classes=["sky", "road"])
     with pytest.raises(UserError, match=r"mask values 0, 5.*0 to 2"):
-        FolderSource(folder(tmp_path / "gap", 0, 5), classes=STREET)
+        folder_source(folder(tmp_path / "gap", 0, 5), classes=STREET)
 
 
 def test_an_image_without_foreground_counts_as_empty_only_where_there_is_a_background(tmp_path):
     folder(tmp_path, 0, 1, 2)
     write_labels(tmp_path / "masks/0.png", np.zeros((12, 16), np.uint8))
     for asked, empty in (("sky", 1), ("none", 0)):
-        source = FolderSource(tmp_path, classes=STREET, background=asked)
+        source = folder_source(tmp_path, classes=STREET, background=asked)
         report = check_source(source, source.records())
         assert report.facts["empty"] == empty
         assert report.class_ids == {"0": [0], "1": [0, 1, 2], "2": [0, 1, 2]}

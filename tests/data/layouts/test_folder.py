@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from unet_train.data.io.images import write_image, write_labels
-from unet_train.data.layouts.folder import FolderSource, discover_values
+from unet_train.data.layouts.folder import folder_source
+from unet_train.data.masks.values import discover_values
 from unet_train.data.records import IGNORE, Source
 from unet_train.errors import UserError
 
@@ -28,7 +29,7 @@ def test_pairs_by_stem_whatever_the_ending(tmp_path):
     for name in ("a10", "a2", "größe (1)", "it's"):
         pair(tmp_path, name, mask_ending=".tif")
     pair(tmp_path, "sub/deep/b", image_ending=".JPG")
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     assert isinstance(source, Source)
     keys = [record.key for record in source.records()]
     assert sorted(keys) == ["a10", "a2", "größe (1)", "it's", "sub/deep/b"]
@@ -49,19 +50,19 @@ def test_pairs_by_stem_whatever_the_ending(tmp_path):
 def test_suffix(tmp_path):
     pair(tmp_path, "a", suffix="_mask")
     pair(tmp_path, "b", suffix="_mask")
-    assert [record.key for record in FolderSource(tmp_path, suffix="_mask").records()] == ["a", "b"]
-    write_image(tmp_path / "images/c.png", IMAGE)  # one without a mask: no rule of names pairs all
+    assert [record.key for record in folder_source(tmp_path, suffix="_mask").records()] == ["a", "b"]
+    assert [record.key for record in folder_source(tmp_path).records()] == ["a", "b"]
     with pytest.raises(UserError, match=r"images.a\.png.*dataset\.suffix"):
-        FolderSource(tmp_path)
+        folder_source(tmp_path, suffix="_label")
 
 
 def test_images_and_masks_in_one_folder(tmp_path):
     write_image(tmp_path / "all/a.png", IMAGE)
     write_labels(tmp_path / "all/a_mask.png", mask(0, 1))
-    source = FolderSource(tmp_path, images="all", masks="all", suffix="_mask")
+    source = folder_source(tmp_path, images="all", masks="all", suffix="_mask")
     assert [record.key for record in source.records()] == ["a"]
     with pytest.raises(UserError, match=r"dataset\.suffix"):
-        FolderSource(tmp_path, images="all", masks="all")
+        folder_source(tmp_path, images="all", masks="all")
 
 
 def test_missing_partners_are_all_listed(tmp_path):
@@ -69,7 +70,7 @@ def test_missing_partners_are_all_listed(tmp_path):
     write_image(tmp_path / "images/lonely.png", IMAGE)
     write_image(tmp_path / "images/lonely2.png", IMAGE)
     write_labels(tmp_path / "masks/widow.png", mask(0, 255))
-    problems = dict(FolderSource(tmp_path).layout_problems())
+    problems = dict(folder_source(tmp_path).layout_problems())
     assert {path.rsplit("/", 1)[-1]: what.split(" (")[0] for path, what in problems.items()} == {
         "lonely.png": "has no mask",
         "lonely2.png": "has no mask",
@@ -81,12 +82,12 @@ def test_colliding_stems_keep_their_ending(tmp_path):
     for ending in (".png", ".tif"):
         pair(tmp_path, "a", image_ending=ending, mask_ending=ending)
     pair(tmp_path, "b")
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     assert sorted(record.key for record in source.records()) == ["a.png", "a.tif", "b"]
     for record in source.records():
         assert record.labels["mask"].endswith(record.image[-4:])
     (tmp_path / "masks/a.tif").unlink()
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     assert sorted(record.key for record in source.records()) == ["a.png", "b"]
     assert len(source.layout_problems()) == 1
 
@@ -95,7 +96,7 @@ def test_parts(tmp_path):
     for part, names in (("train", "ab"), ("val", "a"), ("test", "c")):
         for name in names:
             pair(tmp_path / part, name)
-    records = FolderSource(tmp_path).records()
+    records = folder_source(tmp_path).records()
     assert [(record.key, record.part) for record in records] == [
         ("train/a", "train"),
         ("train/b", "train"),
@@ -106,21 +107,21 @@ def test_parts(tmp_path):
 
 def test_ignore_value_and_declared_values(tmp_path):
     pair(tmp_path, "a", 0, 128, 200, 7)
-    source = FolderSource(tmp_path, values={"0": 0, "128": 2, 200: 1}, ignore_value=7)
+    source = folder_source(tmp_path, values={"0": 0, "128": 2, 200: 1}, ignore_value=7)
     np.testing.assert_array_equal(source.read_truth(source.records()[0]).classes, mask(0, 2, 1, IGNORE))
     assert source.classes == ("background", "class_1", "class_2")
     pair(tmp_path, "b", 0, 99)
     with pytest.raises(UserError, match=r"b\.png: .*99.*0, 7, 128, 200"):
-        source.read_truth(FolderSource(tmp_path, values={0: 0, 128: 2, 200: 1, 99: 1, 7: 0}).records()[1])
+        source.read_truth(folder_source(tmp_path, values={0: 0, 128: 2, 200: 1, 99: 1, 7: 0}).records()[1])
     with pytest.raises(UserError, match=r"dataset\.values: .*class id 1"):
-        FolderSource(tmp_path, values={0: 0, 1: 2})
+        folder_source(tmp_path, values={0: 0, 1: 2})
     with pytest.raises(UserError, match=r"dataset\.values: .*0, 5.*\b2 classes"):
-        FolderSource(tmp_path, values={0: 0, 1: 5}, classes=["bg", "x"])
+        folder_source(tmp_path, values={0: 0, 1: 5}, classes=["bg", "x"])
 
 
 def test_sizes_differ(tmp_path):
     pair(tmp_path, "a")
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     write_labels(tmp_path / "masks/a.png", np.zeros((5, 5), np.uint8))
     with pytest.raises(UserError, match=r"a\.png: .*5×5.*12×16"):
         source.read_truth(source.records()[0])
@@ -171,21 +172,21 @@ def test_jpeg_masks_are_refused_with_a_file(tmp_path):
     disc = ((np.hypot(*(np.mgrid[:64, :64] - 32)) < 20) * 255).astype(np.uint8)
     write_image(tmp_path / "images/a.png", disc)
     write_image(tmp_path / "masks/a.jpg", disc)
-    with pytest.raises(UserError, match=r"masks.a\.jpg: .*mask values"):
-        FolderSource(tmp_path)
+    with pytest.raises(UserError, match=r"masks.a\.jpg: .*dataset\.threshold=1\d\d"):
+        folder_source(tmp_path)
 
 
 def test_group_regex(tmp_path):
     for name in ("p1_s1", "p1_s2", "p2_s1"):
         pair(tmp_path, name)
-    records = FolderSource(tmp_path, group_regex=r"^(p\d+)_").records()
+    records = folder_source(tmp_path, group_regex=r"^(p\d+)_").records()
     assert [(record.group, record.order) for record in records] == [("p1", 0), ("p1", 1), ("p2", 0)]
     with pytest.raises(UserError, match=r"dataset\.group_regex=\(x\): .*\b3 keys.*'p1_s1'"):
-        FolderSource(tmp_path, group_regex="(x)")
+        folder_source(tmp_path, group_regex="(x)")
     with pytest.raises(UserError, match="needs brackets"):
-        FolderSource(tmp_path, group_regex="p1")
+        folder_source(tmp_path, group_regex="p1")
     with pytest.raises(UserError, match="no regular expression"):
-        FolderSource(tmp_path, group_regex="(")
+        folder_source(tmp_path, group_regex="(")
 
 
 def test_group_csv(tmp_path):
@@ -193,30 +194,37 @@ def test_group_csv(tmp_path):
         pair(tmp_path, name)
     table = tmp_path / "groups.csv"
     table.write_text("group,file\nmouse 1,a.png\nmouse 1,sub/b\nmouse 2,c\n", encoding="utf-8-sig")
-    groups = {record.key: record.group for record in FolderSource(tmp_path, group_csv="groups.csv").records()}
+    groups = {
+        record.key: record.group for record in folder_source(tmp_path, group_csv="groups.csv").records()
+    }
     assert groups == {"a": "mouse 1", "sub/b": "mouse 1", "c": "mouse 2"}
     table.write_text("file,group\na,1\n")
     with pytest.raises(UserError, match=r"groups\.csv .*c\.png"):
-        FolderSource(tmp_path, group_csv=table)
+        folder_source(tmp_path, group_csv=table)
     table.write_text("name,group\na,1\n")
     with pytest.raises(UserError, match=r"groups\.csv.*\bfile\b.*\bgroup\b"):
-        FolderSource(tmp_path, group_csv=table)
+        folder_source(tmp_path, group_csv=table)
     with pytest.raises(UserError, match="not both"):
-        FolderSource(tmp_path, group_csv=table, group_regex="(a)")
+        folder_source(tmp_path, group_csv=table, group_regex="(a)")
 
 
 def test_bad_roots(tmp_path):
     with pytest.raises(UserError, match=r"dataset\.root: .*nothing .*images/.*masks/"):
-        FolderSource(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r" images/ .*train/images/"):
-        FolderSource(tmp_path)
+        folder_source(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r" pictures/ .*train/pictures/"):
+        folder_source(tmp_path, images="pictures")
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(UserError, match=r"dataset\.root: .*notes\.txt"):
+        folder_source(tmp_path)
     write_image(tmp_path / "images/a.png", IMAGE)
+    with pytest.raises(UserError, match=r"images/a\.png.*dataset\.masks"):
+        folder_source(tmp_path)
     with pytest.raises(UserError, match=r"masks .*dataset\.masks"):
-        FolderSource(tmp_path)
+        folder_source(tmp_path, images="images")
 
 
 def test_membranes(real_data):
-    source = FolderSource(real_data / "isbi2012", classes=["membrane", "cell"])
+    source = folder_source(real_data / "isbi2012", classes=["membrane", "cell"])
     records = source.records()
     assert [record.key for record in records] == [f"{index:02d}" for index in range(30)]
     assert source.values == {0: 0, 255: 1}
@@ -230,24 +238,24 @@ def test_one_number_per_object(tmp_path):
         write_image(tmp_path / f"images/{name}.png", IMAGE)
         labels = np.repeat(np.resize(np.array(numbers, np.uint16), 12)[:, None], 16, axis=1)
         write_labels(tmp_path / f"masks/{name}.tif", labels)
-    source = FolderSource(tmp_path, instances=True, ignore_value=250)
+    source = folder_source(tmp_path, instances=True, ignore_value=250)
     assert source.classes == ("background", "object")
     truth = source.read_truth(source.records()[1])
     labels = np.resize(np.array([0, 3, 9, 250, 1]), 12)
     np.testing.assert_array_equal(truth.instances[:, 0], np.where(labels == 250, 0, labels))
     np.testing.assert_array_equal(truth.classes[:, 5], np.where(labels == 250, IGNORE, labels > 0))
     assert truth.instances.dtype == np.int32
-    named = FolderSource(tmp_path, instances=True, classes=["no", "nucleus"])
+    named = folder_source(tmp_path, instances=True, classes=["no", "nucleus"])
     assert named.classes == ("no", "nucleus")
     assert named.read_truth(named.records()[2]).instances.max() == 300
     for wrong in ({"classes": ["a", "b", "c"]}, {"values": {0: 0, 1: 1}}):
         with pytest.raises(UserError, match=r"dataset\.instances=true: .*dataset\.values"):
-            FolderSource(tmp_path, instances=True, **wrong)
+            folder_source(tmp_path, instances=True, **wrong)
 
 
 def test_binary_masks_are_no_object_numbers(tmp_path):
     pair(tmp_path, "a", 0, 255, 0, 255)
-    source = FolderSource(tmp_path, instances=True)
+    source = folder_source(tmp_path, instances=True)
     with pytest.raises(UserError, match=r"a\.png: a binary mask .* dataset\.instances=false"):
         source.read_truth(source.records()[0])
 
@@ -256,10 +264,10 @@ def test_object_numbers_are_not_taken_for_classes(tmp_path):
     for name, count in {"a": 6, "b": 4, "c": 5}.items():
         pair(tmp_path, name, *range(count))
     with pytest.raises(UserError, match=r"b\.png to 3, .*a\.png to 5.*dataset\.instances=true"):
-        FolderSource(tmp_path)
-    assert len(FolderSource(tmp_path, classes=list("abcdef")).classes) == 6
+        folder_source(tmp_path)
+    assert len(folder_source(tmp_path, classes=list("abcdef")).classes) == 6
     pair(tmp_path, "d", 0, 5)  # gaps: classes that do not all occur
-    assert len(FolderSource(tmp_path).classes) == 6
+    assert len(folder_source(tmp_path).classes) == 6
 
 
 @pytest.mark.parametrize(
@@ -289,7 +297,7 @@ def test_the_masks_palette_gives_the_classes_colours(tmp_path, table, values, fo
     indexed = Image.fromarray(mask(*used), mode="P")
     indexed.putpalette(colours.tobytes())
     indexed.save(tmp_path / "masks/a.png")
-    source = FolderSource(tmp_path, classes=["a", "b", "c"], values=values)
+    source = folder_source(tmp_path, classes=["a", "b", "c"], values=values)
     assert source.palette == found
     write_labels(tmp_path / "masks/a.png", mask(*used))
-    assert FolderSource(tmp_path, classes=["a", "b", "c"], values=values).palette is None
+    assert folder_source(tmp_path, classes=["a", "b", "c"], values=values).palette is None

@@ -36,7 +36,15 @@ from unet_train.atomic import replacing
 from unet_train.data.io.arrays import is_array_file, read_array
 from unet_train.data.io.files import Decoded, read_bytes
 from unet_train.data.io.pictures import picture_palette, picture_size, read_picture
-from unet_train.data.io.tif import file_turn, is_tif, read_tif, tif_palette, tif_size
+from unet_train.data.io.tif import (
+    file_turn,
+    is_tif,
+    read_tif,
+    read_tif_page,
+    tif_pages,
+    tif_palette,
+    tif_size,
+)
 from unet_train.data.io.turns import UPRIGHT, turned, turned_size
 from unet_train.data.io.values import fit_channels, scale
 from unet_train.errors import UserError
@@ -53,6 +61,7 @@ def read_image(
     *,
     intensity_range: tuple[float, float] | None = None,
     channels: int | None = None,
+    page: int | None = None,
 ) -> np.ndarray:
     """Read an image as H×W×C.
 
@@ -66,6 +75,8 @@ def read_image(
         Number of channels declared for the data set. Decides what an undeclared tif axis means, keeps a
         fourth sample that is marked as alpha, turns grey into RGB (3) and RGB with three equal channels into
         grey (1).
+    page : int, optional
+        Which page of a tif that holds several, from 0.
 
     Returns
     -------
@@ -79,7 +90,7 @@ def read_image(
         without a rule, NaN or infinity. The message names the file.
     """
     path = Path(path)
-    found = _decode(path, channels=channels)
+    found = _decode(path, channels=channels) if page is None else read_tif_page(path, page)
     array = turned(found.array, found.turn)
     if array.ndim == 2:
         array = array[:, :, None]
@@ -147,10 +158,11 @@ class Stored:
     pages: bool = False
 
 
-def read_stored(path: str | Path) -> Stored:
+def read_stored(path: str | Path, *, page: int | None = None) -> Stored:
     """Read a label file in whichever form it has: numbers, a palette with its indices, colours, pages.
 
-    Colours whose channels are equal everywhere are numbers. Two channels, or more than four, are pages.
+    Colours whose channels are equal everywhere are numbers. Two channels, or more than four, are pages. With `page`,
+    that page of a tif is read, from 0.
 
     Raises
     ------
@@ -158,7 +170,7 @@ def read_stored(path: str | Path) -> Stored:
         Unreadable file, values that are not whole numbers in 32 bits, colours of more than 8 bits.
     """
     path = Path(path)
-    found = _decode(path, labels=True, pages=True)
+    found = _decode(path, labels=True, pages=True) if page is None else read_tif_page(path, page, labels=True)
     if found.pages:
         upright = [turned(page, found.turn) for page in _whole(found.array, path)]
         return Stored(np.stack(upright), pages=True)
@@ -214,7 +226,26 @@ def turn_of(path: str | Path) -> int:
     return UPRIGHT if is_array_file(head) else picture_size(path, read_bytes(path))[3]
 
 
-def image_size(path: str | Path, *, channels: int | None = None) -> tuple[int, int, int]:
+def is_tif_name(path: Path) -> bool:
+    """Whether a file's ending says tif."""
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+def image_pages(path: str | Path, *, channels: int | None = None) -> int:
+    """How many pages of one size a tif holds, each an image; 0 where it is one image, or as many channels as declared.
+
+    Raises
+    ------
+    UserError
+        Unreadable file.
+    """
+    path = Path(path)
+    return tif_pages(path, channels) if is_tif(read_bytes(path, 16)) else 0
+
+
+def image_size(
+    path: str | Path, *, channels: int | None = None, page: int | None = None
+) -> tuple[int, int, int]:
     """Height, width and number of channels by the rules of `read_image`, from the file's header.
 
     Raises
@@ -225,7 +256,7 @@ def image_size(path: str | Path, *, channels: int | None = None) -> tuple[int, i
     path = Path(path)
     head = read_bytes(path, 16)
     if is_tif(head):
-        height, width, count, turn = tif_size(path, channels)
+        height, width, count, turn = tif_size(path, channels, page)
     elif is_array_file(head):
         array = read_array(path, read_bytes(path), channels).array
         height, width, count, turn = *array.shape[:2], 1 if array.ndim == 2 else array.shape[2], UPRIGHT

@@ -71,6 +71,66 @@ def read_tif(path: Path, channels: int | None, *, labels: bool = False, pages: b
         raise broken(path, error) from None
 
 
+def read_tif_page(path: Path, number: int, *, labels: bool = False) -> Decoded:
+    """One page of a stack of grey pages, decoded alone.
+
+    Parameters
+    ----------
+    path : Path
+    number : int
+        From 0.
+    labels : bool
+        As in `read_tif`.
+
+    Raises
+    ------
+    UserError
+        Damaged file, no such page.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = one_series(path, file)
+            page = series.keyframe
+            count = _page_count(series)
+            if number >= max(count, 1):
+                raise UserError(f"{path}: has {count or 1} pages where page {number + 1} is wanted")
+            array = np.asarray(series.asarray(key=number, maxworkers=1)).reshape(series.shape[-2:])
+            if labels:
+                palette = page.photometric == _PALETTE and page.colormap is not None
+                if palette:
+                    return Decoded(array, tif_turn(page), colours_of(page.colormap))
+                return Decoded(_as_shown(array, page), tif_turn(page))
+            return Decoded(shown_colours(array, page, None), tif_turn(page))
+    except UserError:
+        raise
+    except Exception as error:
+        raise broken(path, error) from None
+
+
+def tif_pages(path: Path, channels: int | None) -> int:
+    """Number of pages of one size that are images of their own; 0 for one image.
+
+    Raises
+    ------
+    UserError
+        Unreadable file.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = one_series(path, file)
+            count = _page_count(series)
+            is_channels = "C" in str(series.axes) or count == channels
+            return 0 if is_channels else count
+    except UserError:
+        raise
+    except Exception as error:
+        raise broken(path, error) from None
+
+
 def shown_colours(array: np.ndarray, page: Any, channels: int | None) -> np.ndarray:
     """Stored samples as light: palettes as colours, bits as 0 and 255, white-is-zero inverted, ink as RGB.
 
@@ -167,8 +227,8 @@ def tif_layout(path: Path, series: Any, channels: int | None) -> tuple[str, tupl
     )
 
 
-def tif_size(path: Path, channels: int | None) -> tuple[int, int, int, int]:
-    """Stored height and width, number of channels as `read_tif` gives them, and EXIF turn.
+def tif_size(path: Path, channels: int | None, number: int | None = None) -> tuple[int, int, int, int]:
+    """Stored height and width, number of channels as `read_tif` gives them, and EXIF turn; of a page if numbered.
 
     Raises
     ------
@@ -180,8 +240,11 @@ def tif_size(path: Path, channels: int | None) -> tuple[int, int, int, int]:
     try:
         with tifffile.TiffFile(path) as file:
             series = one_series(path, file)
-            axes, shape = tif_layout(path, series, channels)
             page = series.keyframe
+            if number is not None:
+                height, width = series.shape[-2:]
+                return height, width, 3 if page.photometric == _PALETTE else 1, tif_turn(page)
+            axes, shape = tif_layout(path, series, channels)
             height, width = shape[axes.index("Y")], shape[axes.index("X")]
             if axes == "YXS" and str(series.axes)[-1] != "S":
                 height, width = shape[0], shape[1]  # the guess: its names are one off

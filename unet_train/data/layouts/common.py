@@ -55,7 +55,7 @@ class FilesSource(Source):
     def channels(self) -> int:
         """Number of image channels: declared, or the first image's."""
         if self._channels is None:
-            self._channels = image_size(self._records[0].image)[2]
+            self._channels = image_size(self._records[0].image, page=self._records[0].page)[2]
         return self._channels
 
     def records(self) -> list[Record]:
@@ -89,23 +89,12 @@ def read_sized_labels(path: str, image: str, channels: int | None = None) -> np.
         Names the label file and both sizes.
     """
     labels = read_labels(path)
-    check_size(path, labels, image, channels)
-    return labels
-
-
-def check_size(path: str, labels: np.ndarray, image: str, channels: int | None = None) -> None:
-    """Refuse labels whose size is not the image's.
-
-    Raises
-    ------
-    UserError
-        Names the label file and both sizes.
-    """
     height, width, _ = image_size(image, channels=channels)
     if labels.shape != (height, width):
         raise UserError(
             f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {image}"
         )
+    return labels
 
 
 def refuse_binary(path: str, labels: np.ndarray) -> None:

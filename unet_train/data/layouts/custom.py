@@ -62,6 +62,8 @@ class DuckSource(Source):
     one_size_per_group = _optional("one_size_per_group")
     orientation = _optional("orientation")
     palette = _optional("palette")
+    pairing = _optional("pairing")
+    left_out = _optional("left_out")
 
     @property
     def values(self) -> Mapping[int, int] | None:  # type: ignore[override]

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from unet_train.errors import UserError
 from unet_train.models.files import read_tensors
-from unet_train.models.weights.key_maps import brain_mri_names, lite0_name
+from unet_train.models.weights.key_maps import (
+    brain_mri_names,
+    lite_name,
+    lite_stages,
+    milesial_tensors,
+)
 
 # The model's own normalisation is the data set's; a file's must not silently replace it.
 KEPT_AS_THEY_ARE = "normalisation."
@@ -63,9 +68,9 @@ def load_file(model: nn.Module, path: str | Path) -> LoadReport:
 
     Understands our checkpoints, plain state dicts and safetensors; files of the whole model or of the
     encoder alone; names with prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``encoder.``, …);
-    torchvision's and timm's names; those of the published brain MRI net and of EfficientNet-Lite0 as
-    published on the package index. A first convolution of another number of channels is adapted by
-    :func:`adapt_channels`.
+    torchvision's and timm's names; those of the published brain MRI net, of milesial/Pytorch-UNet, and of
+    EfficientNet-Lite0 to 4 as published on the package index. A first convolution of another number of channels
+    is adapted by :func:`adapt_channels`.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         name: value for name, value in model.state_dict().items() if not name.startswith(KEPT_AS_THEY_ARE)
     }
     stem = _stem_of(model)
-    tensors = _our_names(_without_wrappers(tensors))
+    tensors = _our_names(_without_wrappers(tensors), target, source)
     pairs, meant = _best_pairs(target, tensors, stem)
     if not any(tensors[name].ndim >= 2 for name in pairs.values()):
         raise UserError(
@@ -151,13 +156,16 @@ def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the two published naming schemes that we know."""
+def _our_names(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Rename the published naming schemes that we know."""
     if "encoder1.enc1conv1.weight" in tensors:
         names = brain_mri_names()
         return {names.get(name, name): value for name, value in tensors.items()}
     if "_conv_stem.weight" in tensors and "_blocks.0._depthwise_conv.weight" in tensors:
-        return {lite0_name(name): value for name, value in tensors.items()}
+        stages = lite_stages(target)
+        return {lite_name(name, stages): value for name, value in tensors.items()}
+    if "inc.double_conv.0.weight" in tensors and "outc.conv.weight" in tensors:
+        return milesial_tensors(tensors, target, source)
     return dict(tensors)
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unet_train.data.io.images import Stored, read_stored
+from unet_train.data.io.images import Stored
+from unet_train.data.masks.colours import Colour, hex_of
 from unet_train.errors import UserError
-
-Colour = tuple[int, int, int]
-"""Red, green, blue, 0 to 255."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,21 @@ class PaletteRule:
         """
         if stored.palette is None:
             return stored.array
-        used = _used(stored)
+        used = used_colours(stored)
         if self.values is None:
             for index, colour in used.items():
                 if self.colours.get(index, colour) != colour:
                     raise UserError(
-                        f"{path}: index {index} has the colour {_hex(colour)} here and {_hex(self.colours[index])} "
+                        f"{path}: index {index} has the colour {hex_of(colour)} here and {hex_of(self.colours[index])} "
                         "in the other masks; save all masks with one palette"
                     )
             return stored.array
         table = np.zeros(256, np.uint8)
         for index, colour in used.items():
             if colour not in self.values:
-                known = ", ".join(_hex(other) for other in self.values)
+                known = ", ".join(hex_of(other) for other in self.values)
                 raise UserError(
-                    f"{path}: the colour {_hex(colour)} is in none of the masks looked at first ({known}); save all "
+                    f"{path}: the colour {hex_of(colour)} is in none of the masks looked at first ({known}); save all "
                     "masks with one palette"
                 )
             table[index] = self.values[colour]
@@ -82,7 +80,7 @@ def find_palette_rule(masks: Iterable[tuple[str, Stored]]) -> tuple[PaletteRule,
     for _, stored in masks:
         if stored.palette is None:
             continue
-        for index, colour in _used(stored).items():
+        for index, colour in used_colours(stored).items():
             consistent &= colours.setdefault(index, colour) == colour
             first_index.setdefault(colour, index)
     grey = all(red == green == blue for red, green, blue in first_index)
@@ -97,36 +95,15 @@ def find_palette_rule(masks: Iterable[tuple[str, Stored]]) -> tuple[PaletteRule,
     values = first_index
     if len(set(values.values())) < len(values):  # two colours had one index in different masks
         values = {colour: position for position, colour in enumerate(first_index)}
-    listed = ", ".join(f"{_hex(colour)} is {value}" for colour, value in list(values.items())[:10])
+    listed = ", ".join(f"{hex_of(colour)} is {value}" for colour, value in list(values.items())[:10])
     return (
         PaletteRule(values),
         f"masks in indexed colour with different palettes: the colour counts, not the index ({listed})",
     )
 
 
-def read_values(path: str, rule: PaletteRule) -> np.ndarray:
-    """The values of one mask, H×W; a colour image is refused.
-
-    Raises
-    ------
-    UserError
-        As `PaletteRule.labels` and `read_stored`, and for real colours or several pages.
-    """
-    stored = read_stored(path)
-    if stored.pages or stored.array.ndim == 3:
-        what = (
-            f"{len(stored.array)} pages or channels"
-            if stored.pages
-            else "a colour image with unequal channels"
-        )
-        raise UserError(
-            f"{path}: {what} where a mask is expected; save class ids as one grey or palette channel"
-        )
-    return rule.labels(path, stored)
-
-
-def _used(stored: Stored) -> dict[int, Colour]:
-    """Colour of each index that occurs."""
+def used_colours(stored: Stored) -> dict[int, Colour]:
+    """Colour of each index that occurs in a mask of indexed colour."""
     assert stored.palette is not None
     found: dict[int, Colour] = {}
     for index in np.flatnonzero(np.bincount(stored.array.ravel())).tolist():
@@ -134,7 +111,3 @@ def _used(stored: Stored) -> dict[int, Colour]:
             red, green, blue = stored.palette[index].tolist()
             found[index] = (red, green, blue)
     return found
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

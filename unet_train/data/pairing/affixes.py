@@ -1,4 +1,4 @@
-"""Pairs of names that differ by what all images and all masks have in common: ``img_1`` and ``mask_1``."""
+"""What all images' names have in common and all masks' names: ``img_1`` and ``mask_1`` differ by that alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Affixes:
     before, after : str
     """
 
-    before: str
-    after: str
+    before: str = ""
+    after: str = ""
 
     def part_between(self, stem: str) -> str:
         """The varying part of a name."""
@@ -26,32 +26,11 @@ class Affixes:
         return f"{self.before}{{name}}{self.after}"
 
 
-def find_affixes(images: Sequence[str], masks: Sequence[str]) -> tuple[Affixes, Affixes] | None:
-    """What images' and masks' names have in common, if the rest pairs them one to one.
+def common_affixes(stems: Sequence[str]) -> Affixes:
+    """The common beginning and end of at least two names.
 
-    Parameters
-    ----------
-    images, masks : sequence of str
-        Names without ending.
-
-    Returns
-    -------
-    (Affixes, Affixes) or None
-        Of the images and of the masks. None where a single image has no mask or a mask no image, where two have
-        the same rest, or where there are fewer than two images: then nothing tells what varies.
+    They are cut so that no number and no word is torn: 10 and 11 differ by more than 0 and 1.
     """
-    if len(images) < 2 or len(images) != len(masks):
-        return None
-    ours, theirs = _common(images), _common(masks)
-    image_rests = {ours.part_between(stem) for stem in images}
-    mask_rests = {theirs.part_between(stem) for stem in masks}
-    if len(image_rests) < len(images) or image_rests != mask_rests:
-        return None
-    return ours, theirs
-
-
-def _common(stems: Sequence[str]) -> Affixes:
-    """Common beginning and end, cut so that no number and no word is torn: 10 and 11 differ by more than 0 and 1."""
     before = _common_start(stems)
     while before and any(_joined(before, stem[len(before) :]) for stem in stems):
         before = before[:-1]
@@ -60,6 +39,16 @@ def _common(stems: Sequence[str]) -> Affixes:
     while after and any(_joined(rest[: len(rest) - len(after)], after) for rest in rests):
         after = after[1:]
     return Affixes(before, after)
+
+
+def without_shared(first: Affixes, second: Affixes) -> tuple[Affixes, Affixes]:
+    """Both without what they share next to the varying part: it is part of the name in both."""
+    before = _common_start([first.before[::-1], second.before[::-1]])
+    after = _common_start([first.after, second.after])
+    return (
+        Affixes(first.before[: len(first.before) - len(before)], first.after[len(after) :]),
+        Affixes(second.before[: len(second.before) - len(before)], second.after[len(after) :]),
+    )
 
 
 def _common_start(texts: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""What the pixels of a mask mean: class ids, colours, grey levels, objects; arrays in, class maps out."""

@@ -1,0 +1,45 @@
+"""The files below a folder, listed once; none is opened."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from unet_train.data.io.images import IMAGE_SUFFIXES, natural_key
+
+_NOT_DATA = {"__macosx", "thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files by their path relative to the folder, with ``/``, in natural order.
+
+    Attributes
+    ----------
+    pictures : tuple of str
+        Files whose ending is one of `IMAGE_SUFFIXES`.
+    others : tuple of str
+    """
+
+    pictures: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def list_files(folder: Path) -> Listing:
+    """List a folder and all below it; hidden files and folders, and those that systems leave behind, aside."""
+    pictures: list[str] = []
+    others: list[str] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if _is_data(name)]
+        inside = os.path.relpath(parent, folder).replace(os.sep, "/")
+        start = "" if inside == "." else inside + "/"
+        for name in names:
+            if _is_data(name):
+                picture = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+                (pictures if picture else others).append(start + name)
+    return Listing(tuple(sorted(pictures, key=natural_key)), tuple(sorted(others, key=natural_key)))
+
+
+def _is_data(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _NOT_DATA
