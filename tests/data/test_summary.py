@@ -9,7 +9,7 @@ import pytest
 
 from unet_train.data.check import check_source
 from unet_train.data.io.images import write_image, write_labels
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.splits import SplitRule, make_split
 from unet_train.data.summary import from_root, summarise
 
@@ -37,7 +37,7 @@ def scene(tmp_path):
 
 def test_classes(scene):
     root, images, masks = scene
-    source = FolderSource(root, ignore_value=9, classes=["ground", "tree", "car"], background="ground")
+    source = folder_source(root, ignore_value=9, classes=["ground", "tree", "car"], background="ground")
     found = summary(source, root, test_fraction=0.3)
     labels = np.concatenate([mask.ravel() for mask in masks.values()])
     values = np.concatenate([image.ravel() for image in images.values()])
@@ -83,7 +83,7 @@ def test_objects_and_sixteen_bits(tmp_path):
         values.append(image.ravel())
         write_image(tmp_path / "images" / f"{i}.tif", image)
         write_labels(tmp_path / "masks" / f"{i}.tif", numbers)
-    found = summary(FolderSource(tmp_path, instances=True), tmp_path)
+    found = summary(folder_source(tmp_path, instances=True), tmp_path)
     assert found["objects"] == {
         "count": len(areas),
         "per_image": np.median(counts),
@@ -109,7 +109,7 @@ def test_the_median_of_few_objects(tmp_path, counted):
     for i in range(2):
         write_image(tmp_path / f"images/{i}.png", RNG.integers(0, 255, (20, 40), dtype=np.uint8))
         write_labels(tmp_path / f"masks/{i}.png", numbers)
-    objects = summary(FolderSource(tmp_path, instances=True), tmp_path)["objects"]
+    objects = summary(folder_source(tmp_path, instances=True), tmp_path)["objects"]
     diameters = [2 * np.sqrt(area / np.pi) for area in counted]
     assert objects == {
         "count": 2 * len(counted),
@@ -120,14 +120,14 @@ def test_the_median_of_few_objects(tmp_path, counted):
 
 def test_the_number_of_workers_changes_nothing(scene):
     root, _, _ = scene
-    source = FolderSource(root, ignore_value=9)
+    source = folder_source(root, ignore_value=9)
     one, three = (check_source(source, source.records(), workers=workers) for workers in (1, 3))
     assert one.facts == three.facts
 
 
 def test_what_is_left_out_and_why(scene):
     root, _, _ = scene
-    source = FolderSource(root, ignore_value=9)
+    source = folder_source(root, ignore_value=9)
     source.pairing = "images and masks of one name"
     source.left_out = {
         str(root / "images/notes.txt"): "ending .txt is not read",
@@ -156,7 +156,7 @@ def test_what_is_left_out_and_why(scene):
 
 def test_without_a_split_all_are_one_part(scene):
     root, _, _ = scene
-    source = FolderSource(root, ignore_value=9)
+    source = folder_source(root, ignore_value=9)
     records = [replace(record, part="train") for record in source.records()]
     assert summarise(source, records, check_source(source, records))["parts"] == {"all": 7}
 

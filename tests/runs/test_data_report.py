@@ -5,7 +5,7 @@ import pytest
 
 from unet_train.data.check import check_source
 from unet_train.data.io.images import read_image, write_image, write_labels
-from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.layouts.folder import folder_source
 from unet_train.data.records import Record
 from unet_train.data.summary import summarise
 from unet_train.errors import UserError
@@ -113,7 +113,7 @@ def test_a_folder_is_drawn_in_its_classes_colours(tmp_path):
         write_image(tmp_path / f"images/{i}.png", np.full((50, 60), 60 + i, np.uint8))
         write_labels(tmp_path / f"masks/{i}.png", mask)
     (tmp_path / "images/3.png").write_bytes(b"")
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     picture = drawn(source, tmp_path)
     for colour in class_colours(3)[1:]:
         # Three images enlarged tenfold, each with one square: outlines two pixels wide, and the legend's square.
@@ -123,7 +123,7 @@ def test_a_folder_is_drawn_in_its_classes_colours(tmp_path):
 def test_nothing_to_show(tmp_path):
     write_image(tmp_path / "images/a.png", np.full((50, 60), 60, np.uint8))
     write_labels(tmp_path / "masks/a.png", np.eye(60, dtype=np.uint8)[:50])
-    source = FolderSource(tmp_path)
+    source = folder_source(tmp_path)
     (tmp_path / "images/a.png").write_bytes(b"")
     assert drawn(source, tmp_path) is None
 
@@ -132,7 +132,7 @@ def test_of_large_images_fewer_are_read(tmp_path, write_images, monkeypatch):
     from unet_train.runs import data_report
 
     root = write_images(tmp_path / "mine", 14)
-    source = FolderSource(root)
+    source = folder_source(root)
     read = []
     monkeypatch.setattr(
         source, "read_image", lambda record: read.append(record) or np.zeros((48, 64, 1), np.uint8)
