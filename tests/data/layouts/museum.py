@@ -108,6 +108,8 @@ class Convention:
         Whether each object is known by itself.
     groups : int, optional
         Number of groups.
+    left_out : int
+        Number of images that are not used.
     """
 
     write: Callable[[Path], None]
@@ -117,6 +119,7 @@ class Convention:
     names: tuple[str, ...] | None = None
     objects: bool = False
     groups: int = COUNT
+    left_out: int = 0
 
 
 def pairs(
@@ -298,7 +301,7 @@ LABELMAP = "# label:color_rgb:parts:actions\n" + "".join(
 )
 ALL_PARTS = {"parts": PARTS}
 NO_TEST = {"parts": ("train", "train", "train", "val", "val", "val")}
-TEST_LEFT_OUT = {"parts": ("train", "train", "train", "train", "train", "")}
+TEST_LEFT_OUT = {"parts": ("train", "train", "train", "train", "train", ""), "left_out": 1}
 OBJECTS = {"objects": True}
 
 CONVENTIONS: dict[str, Convention] = {
@@ -384,6 +387,7 @@ CONVENTIONS: dict[str, Convention] = {
             lambda root: save(root / "images/more.png", picture(0)),
         ),
         keys={"unlabelled": "leave_out"},
+        left_out=1,
     ),
     # what masks look like
     "0 and 1": Convention(pairs("images/{name}.png", "masks/{name}.png", binary)),

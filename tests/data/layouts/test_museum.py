@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import tests.data.layouts.museum as museum
+from unet_train.data.check import check_source
 from unet_train.data.layouts.folder import folder_source
+from unet_train.data.splits import make_split
+from unet_train.data.summary import summarise
 from unet_train.errors import UserError
 
 
@@ -42,6 +45,37 @@ def test_a_convention_is_read_right(tmp_path, name):
 
 
 READ_WITHOUT_THEIR_KEY_TOO = ("declared parts", "object numbers")
+
+
+@pytest.mark.parametrize("name", museum.CONVENTIONS)
+def test_the_check_says_what_was_understood(tmp_path, name):
+    """data.json's figures, by hand from the scenes."""
+    convention = museum.CONVENTIONS[name]
+    convention.write(tmp_path)
+    source = folder_source(tmp_path, **convention.keys)
+    records = source.records()
+    found = summarise(source, records, check_source(source, records), make_split(records), tmp_path)
+    used = [scene for scene in range(museum.COUNT) if convention.parts[scene] != ""]
+    truths = [convention.truth(scene) for scene in used]
+    pixels = np.bincount(np.concatenate(truths).ravel())
+    assert [found["pixels"][name] for name in source.classes] == pixels.tolist()
+    assert found["unknown"] == 0
+    assert found["classes"] == list(source.classes)
+    assert found["sizes"] == [{"height": museum.HEIGHT, "width": museum.WIDTH, "images": len(used)}]
+    # Of one group, val is a block with a gap of two images beside it.
+    gap = 2 if convention.groups == 1 else 0
+    assert sum(found["parts"].values()) == len(used) - gap
+    told = [part for part in convention.parts if part]
+    if "val" in told:
+        assert found["parts"] == dict(Counter(told))
+    if convention.objects:
+        assert found["objects"]["count"] == sum(int(museum.objects(scene).max()) for scene in used)
+    else:
+        assert found["objects"] is None
+    assert found["problems"] == []
+    assert found["pairing"] == source.pairing
+    assert "{name}" in found["pairing"]
+    assert len(found["left_out"]) == convention.left_out + gap
 
 
 @pytest.mark.parametrize(
