@@ -44,7 +44,7 @@ class Polygon:
     Attributes
     ----------
     rings : tuple of ndarray
-        N×2 float64 x and y, N ≥ 3, open or closed.
+        N×2 float64 x and y, N ≥ 3, not closed.
     """
 
     rings: tuple[np.ndarray, ...]
@@ -324,6 +324,8 @@ def _ring(points: object, where: str) -> np.ndarray:
         ring = np.asarray(points, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: coordinates that are not numbers in pairs; draw the outline again") from None
+    if ring.ndim == 2 and len(ring) > 1 and (ring[0] == ring[-1]).all():
+        ring = ring[:-1]  # closed
     if ring.size == 0 or (ring.ndim == 2 and len(ring) < 3):
         count = len(ring) if ring.ndim == 2 else 0
         raise UserError(f"{where}: an outline of {count} points where 3 are the least; delete it or draw it again")
