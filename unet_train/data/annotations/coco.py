@@ -35,7 +35,7 @@ class CocoShapes:
 
 
 def might_be_coco(keys: set[str]) -> bool:
-    """Whether a JSON file with these outermost keys among its first may be one; ``info`` alone is often all they say."""
+    """Whether a JSON file with these outermost keys among its first may be one."""
     return bool(keys & {*_SECTIONS, "info", "licenses"}) and "shapes" not in keys
 
 
@@ -63,7 +63,9 @@ def read_coco(root: Path, files: Sequence[Path]) -> Annotations | None:
     read: list[Entry] = []
     for path, data in loaded.items():
         if kinds[path] == "panoptic":
-            raise UserError(f"{path}: panoptic annotations (segments_info) hold no outlines; use the masks they name")
+            raise UserError(
+                f"{path}: panoptic annotations (segments_info) hold no outlines; use the masks they name"
+            )
         categories = _categories(path, data)
         names.extend(_used_categories(data, categories))
         for name, own in _read_shapes(path, data, categories).items():
@@ -142,7 +144,9 @@ def _read_shapes(path: Path, data: dict[str, Any], categories: dict[Any, str]) -
         if item.get("image_id") not in images:
             raise UserError(f"{where}: image_id {item.get('image_id')!r} is not among the ids in images")
         if item.get("category_id") not in categories:
-            raise UserError(f"{where}: category_id {item.get('category_id')!r} is not among the ids in categories")
+            raise UserError(
+                f"{where}: category_id {item.get('category_id')!r} is not among the ids in categories"
+            )
         name, size = images[item["image_id"]]
         parts, own_size = _parts(where, item)
         if size is not None and own_size is not None and size != own_size:

@@ -189,7 +189,9 @@ def entry_by_name(entries: Iterable[Entry]) -> dict[str, Entry]:
     for entry in entries:
         other = found.setdefault(entry.name, entry)
         if other is not entry:
-            raise UserError(f"{entry.name}: annotated twice, in {other.file} and in {entry.file}; keep one of them")
+            raise UserError(
+                f"{entry.name}: annotated twice, in {other.file} and in {entry.file}; keep one of them"
+            )
     return found
 
 

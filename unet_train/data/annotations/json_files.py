@@ -14,7 +14,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]')
 
 
 def top_keys(head: bytes) -> set[str]:
-    """Keys of the outermost object (or of the objects in the outermost list) as far as the first bytes of a file tell."""
+    """Keys of the outermost object, or of those in the outermost list, as far as a file's first bytes tell."""
     found: set[str] = set()
     brackets: list[str] = []
     text = ""

@@ -57,8 +57,8 @@ class Polygon:
         """
         starts = np.concatenate(self.rings)
         ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in self.rings])
-        top, bottom = (_first_centre(f(starts[:, 1]), height) for f in (np.min, np.max))
-        left, right = (_first_centre(f(starts[:, 0]), width) for f in (np.min, np.max))
+        top, bottom = (int(_first_centre(f(starts[:, 1]), height)) for f in (np.min, np.max))
+        left, right = (int(_first_centre(f(starts[:, 0]), width)) for f in (np.min, np.max))
         if top >= bottom or left >= right:
             return None
         # From top to bottom whichever way a ring turns: an edge shared by two polygons is then crossed at the same x.
@@ -105,8 +105,8 @@ class Ellipse:
 
     def window(self, height: int, width: int) -> Window | None:
         """The pixels whose centre lies inside, clipped to the image."""
-        top, bottom = (_first_centre(self.y + s * self.radius_y, height) for s in (-1, 1))
-        left, right = (_first_centre(self.x + s * self.radius_x, width) for s in (-1, 1))
+        top, bottom = (int(_first_centre(self.y + s * self.radius_y, height)) for s in (-1, 1))
+        left, right = (int(_first_centre(self.x + s * self.radius_x, width)) for s in (-1, 1))
         if top >= bottom or left >= right:
             return None
         y = (np.arange(top, bottom) + 0.5 - self.y) / self.radius_y
@@ -323,12 +323,16 @@ def _ring(points: object, where: str) -> np.ndarray:
     try:
         ring = np.asarray(points, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where}: coordinates that are not numbers in pairs; draw the outline again") from None
+        raise UserError(
+            f"{where}: coordinates that are not numbers in pairs; draw the outline again"
+        ) from None
     if ring.ndim == 2 and len(ring) > 1 and (ring[0] == ring[-1]).all():
         ring = ring[:-1]  # closed
     if ring.size == 0 or (ring.ndim == 2 and len(ring) < 3):
         count = len(ring) if ring.ndim == 2 else 0
-        raise UserError(f"{where}: an outline of {count} points where 3 are the least; delete it or draw it again")
+        raise UserError(
+            f"{where}: an outline of {count} points where 3 are the least; delete it or draw it again"
+        )
     if ring.ndim != 2 or ring.shape[1] < 2 or not np.isfinite(ring).all():
         raise UserError(f"{where}: coordinates that are not numbers in pairs; draw the outline again")
     return ring[:, :2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,12 @@ _FARTHEST = 2.0  # fractions above that are pixels; a little outside the image i
 
 
 def might_be_yolo(head: bytes) -> bool:
-    """Whether a text file's first line is a class id and coordinates (or a box, which the reader refuses)."""
+    """Whether a text file's first line is a class id and fractions (of an outline, or of a box, which is refused)."""
     for line in head.decode("utf-8-sig", errors="replace").splitlines():
         words = line.split()
         if words:
-            return len(words) >= 5 and words[0].isdecimal() and all(map(_is_number, words[1:-1]))
+            # The last word may be cut off.
+            return len(words) >= 5 and words[0].isdecimal() and all(map(_is_fraction, words[1:-1]))
     return False
 
 
@@ -57,9 +59,12 @@ def read_yolo(root: Path, files: Sequence[Path], empty: Sequence[Path]) -> Annot
     homes = {path.parent for path in files}
     kinds = {folder.name for folder in homes} - {root.name}
     files = sorted([*files, *(path for path in empty if path.parent in homes or path.parent.name in kinds)])
-    folders = {root, *homes}
-    folders |= {up for folder in folders for up in (folder.parent, folder.parent.parent)}
-    names, origin = _find_names(sorted(folders))
+    inside = {up for folder in homes for up in (folder, *folder.parents) if up.is_relative_to(root)}
+    # Above the root only where nothing is inside: root may be the folder of a part, or of its labels.
+    for folders in (sorted(inside), [root.parent], [root.parent.parent]):
+        names, origin = _find_names(folders)
+        if names:
+            break
     notes = [f"class names are those of {origin}"] if origin else []
     if names is None:
         found = {int(shape.name) for path in files for shape in read_shapes(None, path, "")}
@@ -161,7 +166,9 @@ def _names_in_yaml(path: Path) -> dict[int, str] | None:
     if not isinstance(data, dict) or "names" not in data:
         return None
     if "kpt_shape" in data:
-        raise UserError(f"{path}: kpt_shape: the text files hold key points, no outlines; export for segmentation")
+        raise UserError(
+            f"{path}: kpt_shape: the text files hold key points, no outlines; export for segmentation"
+        )
     names = data["names"]
     if isinstance(names, str):  # Roboflow's older exports quote the list
         try:
@@ -177,6 +184,10 @@ def _names_in_yaml(path: Path) -> dict[int, str] | None:
 
 def _is_number(word: str) -> bool:
     try:
-        return np.isfinite(float(word))
+        return math.isfinite(float(word))
     except ValueError:
         return False
+
+
+def _is_fraction(word: str) -> bool:
+    return _is_number(word) and abs(float(word)) <= _FARTHEST
