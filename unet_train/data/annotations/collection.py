@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from unet_train.data.annotations.shapes import BACKGROUND_NAMES, Shape
@@ -111,8 +112,8 @@ class Annotations:
         ):
             found = [key for key in found if prefer(key)] or found
         if len(found) > 1:
-            common = {key: _common_tail(folders, contexts[key]) for key in found}
-            found = [key for key in found if common[key] == max(common.values())]
+            near = {key: _nearness(folders, contexts[key]) for key in found}
+            found = [key for key in found if near[key] == max(near.values())]
         if len(found) > 1:
             first, second = (f"{self.entries[key].file} ({key})" for key in found[:2])
             raise UserError(f"{image}: annotated twice, in {first} and in {second}; keep one of them")
@@ -222,12 +223,14 @@ def _other_part(one: set[str], other: set[str]) -> bool:
     return bool(one and other and not one & other)
 
 
-def _common_tail(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many folders two paths have in common, of those that they hold in the same order from the end."""
+def _nearness(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[int, int]:
+    """How many folders two paths share at their very end, and how many in the same order with others between."""
+    backwards = zip(reversed(one), reversed(other), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], backwards))
     count = 0
     rest = list(other)
     for folder in reversed(one):
         if folder in rest:
             del rest[len(rest) - 1 - rest[::-1].index(folder) :]
             count += 1
-    return count
+    return same, count
