@@ -181,3 +181,8 @@ def test_broken_json_is_one_line_with_the_place(tmp_path):
     path.write_text(path.read_text()[:-90])
     with pytest.raises(UserError, match=r"a\.json.*line \d+, column \d+"):
         find_annotations(tmp_path)
+
+
+def test_a_label_that_is_a_word_of_another_format(tmp_path):
+    found = read(tmp_path, item(label="Feature"), item(label="images"))
+    assert found.classes == ("Feature", "images")

@@ -202,7 +202,7 @@ def _runs(where: str, segmentation: dict[str, Any]) -> Runs:
         raise UserError(
             f"{where}: damaged run lengths: segmentation.counts do not add up to {height} × {width} pixels"
         )
-    return Runs(lengths, height, width)
+    return Runs(lengths.astype(np.uint32), height, width)
 
 
 def decompress(text: str) -> np.ndarray:

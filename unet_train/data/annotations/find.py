@@ -100,12 +100,12 @@ def _kind(path: Path, head: bytes) -> str:
         return "yolo" if yolo.might_be_yolo(head) else "empty" if not head.strip() else ""
     if suffix in (".roi", ".zip"):
         return "imagej" if imagej.might_be_roi(path, head) else ""
-    if geojson.might_be_geojson(head):
-        return "geojson"
     keys = top_keys(head)
     if labelme.might_be_labelme(keys):
         return "labelme"
-    return "coco" if coco.might_be_coco(keys) else ""
+    if coco.might_be_coco(keys):
+        return "coco"
+    return "geojson" if geojson.might_be_geojson(keys, head) else ""
 
 
 def _head(path: Path) -> bytes:

@@ -23,9 +23,9 @@ _ONE_CLASS = "object"
 _UNKNOWN = "Ignore*"  # QuPath's class for regions that are to be left out
 
 
-def might_be_geojson(head: bytes) -> bool:
-    """Whether a JSON file's first bytes are of features."""
-    return b'"Feature"' in head or b'"FeatureCollection"' in head
+def might_be_geojson(keys: set[str], head: bytes) -> bool:
+    """Whether a JSON file with these outermost keys and first bytes holds features."""
+    return "type" in keys and (b'"Feature"' in head or b'"FeatureCollection"' in head)
 
 
 def read_geojson(root: Path, files: Sequence[Path]) -> Annotations | None:
