@@ -242,3 +242,80 @@ def test_keys_by_the_first_bytes():
     assert top_keys(text) == {"a", 'd\\"e', "g"}
     assert top_keys(b'[{"a": 1}, {"b": {"c": 1}}]') == {"a", "b"}
     assert top_keys(b"]]}") == top_keys(b"") == set()
+
+
+# --- whatever a file may hold ----------------------------------------------------------------------------------
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    1e400,
+    "",
+    "x",
+    "é\ud800",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [1, 2],
+    [[1, 2], [3]],
+    10**400,
+]
+
+
+def nodes(data, path=()):
+    """Paths of all values in nested lists and dicts."""
+    yield path
+    children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in children:
+        yield from nodes(value, (*path, key))
+
+
+def replaced(data, path, value):
+    if not path:
+        return value
+    copy = dict(data) if isinstance(data, dict) else list(data)
+    copy[path[0]] = replaced(data[path[0]], path[1:], value)
+    return copy
+
+
+def refusal(folder: Path) -> str:
+    """What is said on reading and drawing all that a folder holds; "" where it can be read."""
+    try:
+        found = find_annotations(folder)
+        for image in found.images() if found else ():
+            rasterise(found.shapes(image), HEIGHT, WIDTH, dict.fromkeys(found.classes, 1))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", ["coco", "labelme", "geojson"])
+def test_any_value_in_the_wrong_place_is_read_or_refused_in_one_line(tmp_path, name):
+    """Each value of a small file in turn replaced by each odd one: nothing else than a UserError comes out."""
+    WRITERS[name](tmp_path, "a", [(0, RECTANGLE), (1, RECTANGLE[:3])])
+    (path,) = [file for file in tmp_path.iterdir() if file.suffix in (".json", ".geojson")]
+    data = json.loads(path.read_text())
+    said = []
+    for place in nodes(data):
+        for odd in ODD:
+            path.write_text(json.dumps(replaced(data, place, odd)))
+            said.append(refusal(tmp_path))
+    refused = [message for message in said if message]
+    assert len(refused) > 100
+    assert [message for message in refused if path.name not in message or "\n" in message] == []
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_in_a_region_are_read_or_refused_in_one_line(tmp_path_factory, data):
+    whole = bytearray(ImagejRoi.frompoints(RECTANGLE.astype(int), name="cell").tobytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("roi") / "a.roi"
+    path.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
+    message = refusal(path.parent)
+    assert not message or ("a.roi" in message and "\n" not in message)

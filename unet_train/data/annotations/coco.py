@@ -96,15 +96,19 @@ def _kind(data: dict[str, Any]) -> str:
     return "instances"
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str)
+
+
 def _categories(path: Path, data: dict[str, Any]) -> dict[Any, str]:
     """Names by id, ids ascending."""
     found: dict[Any, str] = {}
     for index, item in enumerate(data["categories"]):
-        if not isinstance(item, dict) or not {"id", "name"} <= item.keys():
+        if not isinstance(item, dict) or not _is_id(item.get("id")) or not isinstance(item.get("name"), str):
             raise UserError(f"{path}: categories[{index}] has no id or no name")
         if item["id"] in found:
             raise UserError(f"{path}: category id {item['id']} occurs twice in categories")
-        found[item["id"]] = str(item["name"])
+        found[item["id"]] = item["name"]
     repeated = sorted(name for name in set(found.values()) if list(found.values()).count(name) > 1)
     if repeated:
         raise UserError(f"{path}: two categories are named {repeated[0]!r}; give each its own name")
@@ -116,13 +120,12 @@ def _used_categories(data: dict[str, Any], categories: dict[Any, str]) -> list[s
 
     Roboflow writes such a one with id 0 into each of its files.
     """
-    used = {item.get("category_id") for item in data["annotations"] if isinstance(item, dict)}
-    headings = {
-        item.get("supercategory")
-        for item in data["categories"]
-        if item.get("supercategory") != item.get("name")
-    }
-    return [name for key, name in categories.items() if key in used or name not in headings]
+    used = [item.get("category_id") for item in data["annotations"] if isinstance(item, dict)]
+    used_ids = {key for key in used if _is_id(key)}
+    headings = [
+        item.get("supercategory") for item in data["categories"] if item.get("supercategory") != item["name"]
+    ]
+    return [name for key, name in categories.items() if key in used_ids or name not in headings]
 
 
 def _read_shapes(path: Path, data: dict[str, Any], categories: dict[Any, str]) -> dict[str, list[Shape]]:
@@ -130,9 +133,10 @@ def _read_shapes(path: Path, data: dict[str, Any], categories: dict[Any, str]) -
     images: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     shapes: dict[str, list[Shape]] = {}
     for index, item in enumerate(data["images"]):
-        if not isinstance(item, dict) or not {"id", "file_name"} <= item.keys():
+        name = item.get("file_name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name or not _is_id(item.get("id")):
             raise UserError(f"{path}: images[{index}] has no id or no file_name")
-        name = str(item["file_name"]).replace("\\", "/").removeprefix("./")
+        name = name.replace("\\", "/").removeprefix("./")
         if item["id"] in images or name in shapes:
             raise UserError(f"{path}: images[{index}]: id {item['id']} or file_name {name!r} occurs twice")
         images[item["id"]] = (name, image_size_in(item, "height", "width"))
@@ -141,9 +145,9 @@ def _read_shapes(path: Path, data: dict[str, Any], categories: dict[Any, str]) -
         if not isinstance(item, dict):
             raise UserError(f"{path}: annotations[{index}] is not an object in braces")
         where = f"{path}: annotation id {item.get('id', '(none)')} (annotations[{index}])"
-        if item.get("image_id") not in images:
+        if not _is_id(item.get("image_id")) or item["image_id"] not in images:
             raise UserError(f"{where}: image_id {item.get('image_id')!r} is not among the ids in images")
-        if item.get("category_id") not in categories:
+        if not _is_id(item.get("category_id")) or item["category_id"] not in categories:
             raise UserError(
                 f"{where}: category_id {item.get('category_id')!r} is not among the ids in categories"
             )

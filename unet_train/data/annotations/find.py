@@ -77,7 +77,7 @@ def _candidates(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Files by the format that their first bytes may be of, and the empty text files."""
     files: dict[str, list[Path]] = {name: [] for name in FORMATS}
     empty: list[Path] = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)

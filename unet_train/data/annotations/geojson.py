@@ -105,8 +105,10 @@ def _shapes(path: Path, data: Any, unclassified: str = "") -> list[Shape]:
             or not all(isinstance(p, list) and p for p in polygons)
         ):
             raise UserError(f"{where}: a {kind} without coordinates; delete it or draw it again")
-        plane = geometry.get("plane") or {}
-        planes.add((plane.get("z", 0), plane.get("t", 0)))
+        plane = geometry.get("plane")
+        planes.add(
+            (str(plane.get("z", 0)), str(plane.get("t", 0))) if isinstance(plane, dict) else ("0", "0")
+        )
         name = _class_name(feature)
         shapes.append(
             Shape(
@@ -125,7 +127,8 @@ def _shapes(path: Path, data: Any, unclassified: str = "") -> list[Shape]:
 
 def _class_name(feature: dict[str, Any]) -> str:
     """``classification.name``, or its ``names`` as QuPath joins them; "" for none."""
-    found = (feature.get("properties") or {}).get("classification")
+    properties = feature.get("properties")
+    found = properties.get("classification") if isinstance(properties, dict) else None
     if isinstance(found, str):
         return found
     if not isinstance(found, dict):

@@ -53,6 +53,6 @@ def read_json(path: Path) -> Any:
 def image_size_in(data: dict[str, Any], height: str, width: str) -> tuple[int, int] | None:
     """Height and width by their keys; None where they are not both there, or nothing."""
     sizes = (data.get(height), data.get(width))
-    if not all(isinstance(size, int | float) and size > 0 for size in sizes):
+    if not all(isinstance(size, int | float) and 0 < size < 2**31 for size in sizes):
         return None
     return int(sizes[0]), int(sizes[1])  # type: ignore[arg-type]

@@ -81,9 +81,9 @@ def _shapes(path: Path, data: dict[str, Any]) -> list[Shape]:
     pieces: dict[Any, list[Shape]] = {}
     for index, item in enumerate(data["shapes"]):
         where = f"{path}: shapes[{index}]"
-        if not isinstance(item, dict) or "label" not in item or "points" not in item:
-            raise UserError(f"{where} has no label or no points")
-        name = str(item["label"])
+        if not isinstance(item, dict) or not isinstance(item.get("label"), str) or "points" not in item:
+            raise UserError(f"{where} has no label (a text) or no points")
+        name = item["label"]
         where = f"{where} ({name})"
         shape = Shape(name, (_part(where, item),), unknown=name == _UNKNOWN, size=size, where=where)
         group = item.get("group_id")
@@ -122,6 +122,6 @@ def _pairs(points: object) -> list[tuple[float, float]]:
     """Points as pairs; nothing where they are none, which the callers refuse."""
     try:
         pairs = [(float(x), float(y)) for x, y in points]  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     return pairs if all(map(math.isfinite, (value for pair in pairs for value in pair))) else []
