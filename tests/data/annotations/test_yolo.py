@@ -173,6 +173,20 @@ def test_bad_data_files_are_refused(tmp_path, text, message):
         read(tmp_path, f"0 {SQUARE}", names=text)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("classes.txt", "cell\n\ndebris\n", r"classes\.txt: line 2"),
+        ("classes.txt", "cell\ncell\n", r"classes\.txt.*'cell'"),
+        ("data.yaml", "names: [a, b, a]", r"data\.yaml.*'a'"),
+    ],
+)
+def test_name_lists_that_leave_ids_open_are_refused(tmp_path, file, text, message):
+    write(tmp_path / file, text)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, f"0 {SQUARE}", names=None)
+
+
 def test_names_that_differ_are_refused(tmp_path):
     write(tmp_path / "labels/classes.txt", "cell\nother\n")
     with pytest.raises(UserError, match=r"(?=.*data\.yaml)(?=.*classes\.txt)(?=.*other)"):

@@ -136,12 +136,15 @@ def _find_names(folders: Sequence[Path]) -> tuple[dict[int, str] | None, Path | 
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
             if path.name.lower() in NAME_LISTS:
-                lines = read_bytes(path).decode("utf-8-sig", errors="replace").splitlines()
-                found[path] = dict(enumerate(line.strip() for line in lines if line.strip()))
+                found[path] = _names_in_list(path)
             elif path.suffix.lower() in _YAML_SUFFIXES:
                 names = _names_in_yaml(path)
                 if names:
                     found[path] = names
+    for path, names in found.items():
+        repeated = sorted(name for name in set(names.values()) if list(names.values()).count(name) > 1)
+        if repeated:
+            raise UserError(f"{path}: two classes are named {repeated[0]!r}; give each its own name")
     origin = next(iter(found), None)
     for path, names in found.items():
         if origin is not None and names != found[origin]:
@@ -150,6 +153,18 @@ def _find_names(folders: Sequence[Path]) -> tuple[dict[int, str] | None, Path | 
                 f"({', '.join(found[origin].values())}); remove the wrong file"
             )
     return (found[origin] if origin else None), origin
+
+
+def _names_in_list(path: Path) -> dict[int, str]:
+    """One name per line; ids are the lines' numbers, so that a blank one between them must not be passed over."""
+    text = read_bytes(path).decode("utf-8-sig", errors="replace")
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    if not all(names):
+        raise UserError(
+            f"{path}: line {names.index('') + 1} is blank between the class names; which ids do those after it have? "
+            "Take it out or name it"
+        )
+    return dict(enumerate(names))
 
 
 def _names_in_yaml(path: Path) -> dict[int, str] | None:
