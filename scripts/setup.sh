@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 wanted=${2:-}
-extras=dev,timm,export
+extras=dev,timm,export,annotations
 
 fail() {
     echo "setup: $*" >&2

@@ -62,6 +62,7 @@ KEPT_TO = {
     "tifffile": ("data/io/",),
     "imagecodecs": ("data/io/",),
     "timm": ("models/",),
+    "roifile": ("data/annotations/",),
     "torchvision": ("models/",),
     "matplotlib": ("reporting/",),
     "tensorboard": ("reporting/",),
@@ -83,6 +84,7 @@ LIGHT = (
     "data/splits.py",
     "data/io/",
     "data/fetch.py",
+    "data/annotations/",
     "data/layouts/",
     "data/targets/",
 )
