@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,8 @@ class Convention:
         Number of groups.
     left_out : int
         Number of images that are not used.
+    pairing : str
+        What the rule names.
     """
 
     write: Callable[[Path], None]
@@ -120,6 +123,7 @@ class Convention:
     objects: bool = False
     groups: int = COUNT
     left_out: int = 0
+    pairing: str = "{name}"
 
 
 def pairs(
@@ -281,6 +285,97 @@ def _patients(root: Path) -> None:
         folder = f"P{i % 3}"
         save(root / f"{folder}/{folder}_{i}.tif", picture(i))
         save(root / f"{folder}/{folder}_{i}_mask.tif", binary(i) * np.uint8(255))
+
+
+def boxes(index: int) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Class name and corners of each object of a scene: all are rectangles."""
+    found = []
+    for number in range(1, int(objects(index).max()) + 1):
+        rows, columns = np.nonzero(objects(index) == number)
+        top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        found.append(("root" if number == 1 else "leaf", [(float(x), float(y)) for x, y in corners]))
+    return found
+
+
+def _coco(image: str, annotations: str, *, one_class: bool = False) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        for part in sorted(set(PARTS)) if "{part}" in annotations else [None]:
+            images, outlines = [], []
+            for i, name in enumerate(NAMES):
+                if part in (None, PARTS[i]):
+                    file = image.format(name=name, part=part)
+                    save(root / file, picture(i))
+                    entry = {"id": i, "file_name": Path(file).name, "height": HEIGHT, "width": WIDTH}
+                    images.append(entry)
+                    for kind, corners in boxes(i):
+                        category = 3 if one_class or kind == "root" else 7
+                        flat = [value for corner in corners for value in corner]
+                        item = {"id": len(outlines), "image_id": i, "category_id": category, "iscrowd": 0}
+                        outlines.append(item | {"segmentation": [flat]})
+            names = {3: "root"} if one_class else {3: "root", 7: "leaf"}
+            categories = [{"id": number, "name": name} for number, name in names.items()]
+            content = {"images": images, "annotations": outlines, "categories": categories}
+            text(annotations.format(part=part), json.dumps(content))(root)
+
+    return write
+
+
+def _labelme(root: Path) -> None:
+    for i, name in enumerate(NAMES):
+        save(root / f"{name}.jpg", picture(i))
+        shapes = [{"label": kind, "points": points, "shape_type": "polygon"} for kind, points in boxes(i)]
+        content = {
+            "version": "5.0.1",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"{name}.jpg",
+            "imageHeight": HEIGHT,
+            "imageWidth": WIDTH,
+        }
+        text(f"{name}.json", json.dumps(content))(root)
+
+
+def _yolo(root: Path) -> None:
+    for i, (name, part) in enumerate(zip(NAMES, PARTS, strict=True)):
+        save(root / f"images/{part}/{name}.png", picture(i))
+        lines = []
+        for kind, corners in boxes(i):
+            places = " ".join(f"{x / WIDTH:.9f} {y / HEIGHT:.9f}" for x, y in corners)
+            lines.append(f"{('root', 'leaf').index(kind)} {places}\n")
+        text(f"labels/{part}/{name}.txt", "".join(lines))(root)
+    text("data.yaml", "path: .\ntrain: images/train\nval: images/val\nnames: [root, leaf]\n")(root)
+
+
+def _imagej(root: Path) -> None:
+    import roifile
+
+    for i, name in enumerate(NAMES):
+        save(root / f"{name}.tif", picture(i, 1))
+        rois = [
+            roifile.ImagejRoi.frompoints(np.array(points), name=f"cell-{number}")
+            for number, (_, points) in enumerate(boxes(i))
+        ]
+        roifile.roiwrite(root / f"{name}.zip", rois)
+
+
+def _geojson(root: Path) -> None:
+    for i, name in enumerate(NAMES):
+        save(root / f"{name}.png", picture(i))
+        features = [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
+                "properties": {"objectType": "annotation", "classification": {"name": kind}},
+            }
+            for kind, points in boxes(i)
+        ]
+        text(f"{name}.geojson", json.dumps({"type": "FeatureCollection", "features": features}))(root)
+
+
+def leaves_first(index: int) -> np.ndarray:
+    """Class map of a scene where names are sorted: leaf is 1, root 2."""
+    return np.array([0, 2, 1], np.uint8)[classes(index)]
 
 
 def _made(path: Path) -> Path:
@@ -463,6 +558,38 @@ CONVENTIONS: dict[str, Convention] = {
     "further masks by number": Convention(
         object_files("benign/scan ({name})_mask{more}.png", "benign/scan ({name}).png"), **OBJECTS
     ),
+    # outlines in files
+    "COCO": Convention(
+        _coco("{part}2017/{name}.jpg", "annotations/instances_{part}2017.json"),
+        classes,
+        names=("background", "root", "leaf"),
+        pairing="COCO",
+        **ALL_PARTS,
+    ),
+    "COCO beside its images": Convention(
+        _coco("{part}/{name}.jpg", "{part}/_annotations.coco.json"),
+        classes,
+        names=("background", "root", "leaf"),
+        pairing="COCO",
+        **ALL_PARTS,
+    ),
+    "COCO of one class": Convention(
+        _coco("images/{name}.png", "result.json", one_class=True),
+        names=("background", "root"),
+        pairing="COCO",
+        **OBJECTS,
+    ),
+    "COCO as objects": Convention(
+        _coco("images/{name}.png", "result.json"),
+        keys={"instances": True},
+        names=("background", "object"),
+        pairing="COCO",
+        **OBJECTS,
+    ),
+    "labelme": Convention(_labelme, leaves_first, names=("background", "leaf", "root"), pairing="labelme"),
+    "YOLO": Convention(_yolo, classes, names=("background", "root", "leaf"), pairing="YOLO", **ALL_PARTS),
+    "ImageJ": Convention(_imagej, pairing="ImageJ", **OBJECTS),
+    "QuPath": Convention(_geojson, leaves_first, names=("background", "leaf", "root"), pairing="GeoJSON"),
     # formats
     "gif": Convention(pairs("images/{name}.png", "masks/{name}.gif")),
     "webp": Convention(pairs("images/{name}.webp", "masks/{name}.webp", binary)),

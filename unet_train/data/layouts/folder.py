@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from unet_train.data.annotations.shapes import rasterise
 from unet_train.data.io.images import image_pages, image_size, is_tif_name, read_image, read_stored
 from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, palette_of_classes, refuse_binary
 from unet_train.data.masks.background import FIRST_CLASS
-from unet_train.data.masks.classes import MasksRule, find_classes
+from unet_train.data.masks.classes import MasksRule, find_classes, outline_ids, outlined_classes
 from unet_train.data.masks.legend import find_legend
 from unet_train.data.masks.reading import MaskSample, foreground_of
 from unet_train.data.masks.values import distinct, list_values
 from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
 from unet_train.data.pairing.groups import group_records
+from unet_train.data.pairing.outlines import ANNOTATIONS, NO_ANNOTATIONS
 from unet_train.data.pairing.pairs import Pair
 from unet_train.data.pairing.parts import PART_NAMES
 from unet_train.data.pairing.sequences import describe_sequences
@@ -86,12 +88,19 @@ class FolderSource(FilesSource):
         stacks = self._first_is_a_stack(found.pairs)
         records = [record for pair in found.pairs for record in self._records_of(pair, stacks)]
         self._records = group_records(records, self._root, regex=group_regex, table=group_csv)
+        self._annotations = found.annotations
+        self._class_ids: dict[str, int] = {}
         self._several = any(record.more_labels for record in self._records)
         if self._several and not masks.instances:
             masks = replace(masks, instances=True)
             self.notes.append("several masks to an image: each is taken as one object")
         self._objects, self._ignore = masks.instances, masks.ignore_value
-        found_classes = find_classes(masks, self._samples, find_legend(self._root))
+        if found.annotations is not None:
+            found_classes = outlined_classes(masks, found.annotations.classes)
+            self._class_ids = outline_ids(found_classes.names, found.annotations.classes)
+            self._objects = len(found_classes.names) == 2
+        else:
+            found_classes = find_classes(masks, self._samples, find_legend(self._root))
         self._values, self._classes = found_classes.values, found_classes.names
         self._reader = found_classes.reader
         self.has_background = found_classes.has_background
@@ -107,6 +116,8 @@ class FolderSource(FilesSource):
     @property
     def palette(self) -> list[tuple[int, int, int]] | None:  # type: ignore[override]
         """Colours by class id, if the masks have them; see `common.palette_of_classes`."""
+        if self._annotations is not None:
+            return None
         if self._reader.colours is not None:
             shown = {index: colour for colour, index in self._reader.colours.items()}
             by_class = {
@@ -134,6 +145,8 @@ class FolderSource(FilesSource):
         UserError
             Another size than the image, or a pixel value that is no class, with the file and the values.
         """
+        if self._annotations is not None:
+            return self._draw(record)
         if self._several:
             return self._unite(record)
         path = record.labels["mask"]
@@ -161,6 +174,14 @@ class FolderSource(FilesSource):
             raise UserError(
                 f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {record.image}"
             )
+
+    def _draw(self, record: Record) -> Truth:
+        """The outlines of an image; numbered objects where there is one class of them."""
+        assert self._annotations is not None
+        height, width, _ = image_size(record.image, channels=self._declared_channels, page=record.page)
+        shapes = self._annotations.shapes(record.image)
+        classes, instances = rasterise(shapes, height, width, self._class_ids)
+        return Truth(classes=classes, instances=instances if self._objects else None)
 
     def _unite(self, record: Record) -> Truth:
         """Several masks of one image: each marks one object, a later one above an earlier."""
@@ -249,6 +270,7 @@ def folder_source(
     suffix: str = "",
     unlabelled: str = "refuse",
     parts: Mapping[str, Any] | None = None,
+    annotations: str | None = None,
     channels: int | None = None,
     group_regex: str | None = None,
     group_csv: str | Path | None = None,
@@ -259,7 +281,7 @@ def folder_source(
     """A `FolderSource` from the keys of ``dataset=folder``."""
     return FolderSource(
         root,
-        FilesRule(images, masks, suffix, unlabelled, parts),
+        FilesRule(images, masks, suffix, unlabelled, parts, annotations),
         MasksRule(**about_masks),
         channels=channels,
         group_regex=group_regex,
@@ -277,6 +299,11 @@ class FolderKeys(DatasetKeys):
     masks: str | None = key("folder of the masks, or a pattern such as drawn/{name}_m.png; null: found out")
     unlabelled: str = key(
         "what to do with images that have no mask", choices=UNLABELLED, before=UNLABELLED[0]
+    )
+    annotations: str | None = key(
+        "format of the files with outlines that take the place of masks; null: found out",
+        choices=ANNOTATIONS,
+        before=NO_ANNOTATIONS,
     )
     parts: dict[str, Any] | None = key(
         f"which folder, or text file of names, is which part ({', '.join(PART_NAMES)}); null: by the folders' names",

@@ -169,6 +169,54 @@ def find_classes(
     return _classes(mapping, names, rule, reading.reader, notes)
 
 
+def outlined_classes(rule: MasksRule, found: Sequence[str]) -> MaskClasses:
+    """The classes of outlined objects: a background and those that the annotation files name.
+
+    Parameters
+    ----------
+    rule : MasksRule
+        Names, in another order if wished; with `instances` all are objects of one class.
+    found : sequence of str
+        The annotation files' classes.
+
+    Raises
+    ------
+    UserError
+        Keys that are about masks of pixels, names that are not the files' own.
+    """
+    for name in ("values", "colors", "threshold", "ignore_value"):
+        if getattr(rule, name) is not None:
+            raise UserError(
+                f"dataset.{name}: the objects are outlined in annotation files; leave it out, or say "
+                "dataset.annotations=none if there are masks"
+            )
+    if rule.background not in (None, FIRST_CLASS, "background"):
+        raise UserError(
+            f"dataset.background={rule.background}: where nothing is outlined is the background; leave the key out"
+        )
+    names = tuple(str(name) for name in rule.classes) if rule.classes is not None else None
+    if rule.instances:
+        return MaskClasses(names or ("background", "object"), {}, True, MaskReader())
+    if names is None:
+        names = ("background", *found)
+    elif set(names[1:]) != set(found) and len(found) > 1:
+        raise UserError(
+            f"dataset.classes: the annotations name {', '.join(found)}; give these in the order wanted, after a "
+            "name for the background, or say dataset.instances=true to make one class of all"
+        )
+    if len(names) < 2:
+        raise UserError("dataset.root: the annotations outline no object of any class; nothing to learn")
+    note = f"class 0, {names[0]}, is where nothing is outlined, and does not count in iou/mean"
+    return MaskClasses(names, {}, True, MaskReader(), [note])
+
+
+def outline_ids(names: Sequence[str], found: Sequence[str]) -> dict[str, int]:
+    """Class id of each class of the annotation files; 1 for all where there is one class of objects."""
+    if len(names) == 2:
+        return dict.fromkeys(found, 1)
+    return {name: names.index(name, 1) for name in found}
+
+
 def _classes(
     values: dict[int, int],
     names: tuple[str, ...] | None,

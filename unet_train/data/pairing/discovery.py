@@ -15,6 +15,7 @@ from unet_train.data.pairing.matching import Match, match, refuse_channels
 from unet_train.data.pairing.mixed import divisions
 from unet_train.data.pairing.named import IMAGES, MASKS
 from unet_train.data.pairing.names import Name, take_apart
+from unet_train.data.pairing.outlines import pair_with_annotations
 from unet_train.data.pairing.pairs import Pairing, first_of
 from unet_train.data.pairing.results import describe_match, pattern_texts, to_pairing
 from unet_train.errors import UserError
@@ -38,7 +39,7 @@ class _Candidate:
         return self.by_words and most, self.match.rank
 
 
-def discover_pairs(root: Path, listing: Listing) -> Pairing:
+def discover_pairs(root: Path, listing: Listing, *, outlines: bool = True) -> Pairing:
     """Find out how a folder is laid out and pair its files.
 
     Parameters
@@ -46,6 +47,8 @@ def discover_pairs(root: Path, listing: Listing) -> Pairing:
     root : Path
     listing : Listing
         Its files.
+    outlines : bool
+        Whether annotation files may take the place of masks, where no masks are found.
 
     Returns
     -------
@@ -74,6 +77,9 @@ def discover_pairs(root: Path, listing: Listing) -> Pairing:
         ):
             best.append(candidate)
     if not best:
+        outlined = pair_with_annotations(root, names, None) if outlines else None
+        if outlined is not None:
+            return outlined
         masks = root / MASKS
         missing = f"{masks} does not exist, and " if (root / IMAGES).is_dir() and not masks.is_dir() else ""
         raise UserError(

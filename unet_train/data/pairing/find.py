@@ -12,7 +12,8 @@ from unet_train.data.pairing.discovery import discover_pairs
 from unet_train.data.pairing.listing import list_files
 from unet_train.data.pairing.matching import Match
 from unet_train.data.pairing.named import IMAGES, MASKS, find_in_named_folders, holds_named_folders
-from unet_train.data.pairing.names import Name
+from unet_train.data.pairing.names import Name, take_apart
+from unet_train.data.pairing.outlines import NO_ANNOTATIONS, pair_with_annotations
 from unet_train.data.pairing.pairs import Pairing, first_of
 from unet_train.data.pairing.part_lists import declared_parts, listed_parts
 from unet_train.data.pairing.patterns import Pattern, is_pattern
@@ -35,6 +36,8 @@ class FilesRule:
         What a mask's name has after the image's: ``"_mask"`` pairs ``a.png`` with ``a_mask.png``.
     unlabelled : {"refuse", "leave_out"}
         What is done with images that have no mask.
+    annotations : str or None
+        Format of the files with outlines; `NO_ANNOTATIONS`: the masks are pictures; None: found out.
     parts : mapping of str to (str or sequence of str), optional
         Part → folder, or text file of names, relative to the root; None: as folders and lists are called.
     """
@@ -44,6 +47,7 @@ class FilesRule:
     suffix: str = ""
     unlabelled: str = "refuse"
     parts: Mapping[str, Any] | None = None
+    annotations: str | None = None
 
 
 def find_pairs(root: Path, rule: FilesRule) -> Pairing:
@@ -55,7 +59,9 @@ def find_pairs(root: Path, rule: FilesRule) -> Pairing:
         Where the rule finds nothing, or none is given and none or several fit.
     """
     patterns = (is_pattern(rule.images), is_pattern(rule.masks))
-    if any(patterns):
+    if rule.annotations not in (None, NO_ANNOTATIONS):
+        found = _outlined(root, rule)
+    elif any(patterns):
         if not all(patterns):
             raise UserError(
                 "dataset.images and dataset.masks: where one is a pattern with {name} the other must be one too"
@@ -69,13 +75,33 @@ def find_pairs(root: Path, rule: FilesRule) -> Pairing:
             rule.suffix,
         )
     else:
-        found = discover_pairs(root, list_files(root))
+        found = discover_pairs(root, list_files(root), outlines=rule.annotations is None)
     if rule.parts is not None:
         found.pairs = declared_parts(root, found, rule.parts)
     elif all(pair.part is None for pair in found.pairs):
         found.pairs = listed_parts(root, found)
     if rule.unlabelled == "leave_out":
         _leave_out_unlabelled(found)
+    return found
+
+
+def _outlined(root: Path, rule: FilesRule) -> Pairing:
+    """Pictures of ``dataset.images`` (a folder or a pattern), or all, with their annotations."""
+    if rule.masks is not None or rule.suffix:
+        named = "masks" if rule.masks is not None else "suffix"
+        raise UserError(
+            f"dataset.{named}: dataset.annotations={rule.annotations} takes the place of masks; leave it out"
+        )
+    pictures = list_files(root).pictures
+    if rule.images is not None:
+        pattern = Pattern(
+            "dataset.images", rule.images if is_pattern(rule.images) else f"{rule.images}/{{name}}"
+        )
+        pictures = tuple(path for path in pictures if pattern.match(path) is not None)
+        if not pictures:
+            raise UserError(f"dataset.images={rule.images}: no picture in {root} fits")
+    found = pair_with_annotations(root, [take_apart(path) for path in pictures], rule.annotations)
+    assert found is not None, "a named format is found or refused"
     return found
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unet_train.data.annotations.collection import Annotations
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -49,6 +51,8 @@ class Pairing:
         What was left aside, one sentence each.
     left_out : dict of str to str
         Path → why, of the images and masks that are not used.
+    annotations : Annotations or None
+        The files of outlines that take the place of masks.
     """
 
     pairs: list[Pair] = field(default_factory=list)
@@ -57,6 +61,7 @@ class Pairing:
     problems: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    annotations: Annotations | None = None
 
     def extend(self, other: Pairing) -> None:
         """Take in the pairs of another part of the same folder; its rule holds for both."""

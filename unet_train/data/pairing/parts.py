@@ -54,8 +54,8 @@ def part_folders(folder: Path) -> dict[str, Path]:
 def part_in(folder: str) -> tuple[str, str] | None:
     """The part that a folder's name tells, and the rest of the name with ``{part}`` in its place.
 
-    ``train`` is all name; ``train_masks``, ``valannot``, ``images-test`` and ``imagesTr`` hold a part beside a word
-    for images or masks. Other names (``training_notes``, ``contest``) tell none.
+    ``train`` is all name; so is ``train2017`` but for the year; ``train_masks``, ``valannot``, ``images-test`` and
+    ``imagesTr`` hold a part beside a word for images or masks. Other names (``training_notes``, ``contest``) tell none.
 
     Returns
     -------
@@ -64,6 +64,8 @@ def part_in(folder: str) -> tuple[str, str] | None:
     lower = folder.lower()
     if lower in PART_OF_NAME:
         return PART_OF_NAME[lower], "{part}"
+    if (year := re.fullmatch(r"(\D+)((?:19|20)\d\d)", lower)) and year[1] in PART_OF_NAME:
+        return PART_OF_NAME[year[1]], "{part}" + year[2]
     for name in _LONGEST_FIRST:
         if lower.startswith(name) and _is_role(folder[len(name) :]):
             return PART_OF_NAME[name], "{part}" + folder[len(name) :]
