@@ -260,3 +260,38 @@ def test_inputs_that_are_not_read_are_named(write_images, run_command, short, ca
     assert "scan.heic" in said
     assert ".DS_Store" not in said
     assert len(list(Path("out/classes").iterdir())) == 4
+
+
+def test_a_measured_range_of_values_is_kept(write_images, run_command, short, capsys):
+    """auto becomes two numbers in the run folder; evaluation, prediction and resume go by them."""
+    import numpy as np
+    import yaml
+
+    from unet_train.checkpoint import Checkpoint
+
+    def twelve_bits(scale):
+        return lambda i, pixels: pixels.astype(np.uint16) * scale + 200
+
+    for name, scale in (("mine", 16), ("brighter", 18)):
+        names = [f"{index}.tif" for index in range(5)]
+        write_images(Path(name), image=twelve_bits(scale), names=names)
+    words = ["dataset=folder", "dataset.root=mine", "dataset.intensity_range=auto", "hydra.run.dir=run"]
+    assert run_command("train", *short, *words) == 0
+    low, high = yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]["intensity_range"]
+    assert 300 < low < 520  # the darkest pixel has 520
+    assert 3000 < high < 4096
+    assert Checkpoint.read(Path("run/best.pt")).data.intensity_range == (low, high)
+    assert f"{low:g} to {high:g}" in capsys.readouterr().out
+    assert run_command("train", "resume=run", "trainer.epochs=2") == 0
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]["intensity_range"] == [low, high]
+    scores = []
+    for value in ("auto", f"[{low},{high}]"):
+        words = ["dataset=folder", "dataset.root=brighter", f"dataset.intensity_range={value}"]
+        assert run_command("eval", "ckpt=run", *words, f"output={value[:4]}") == 0
+        scores.append(json.loads(Path(value[:4], "metrics.json").read_text())["iou/mean"])
+    assert scores[0] == scores[1]
+    assert run_command("predict", "ckpt=run", "input=mine/images", "output=out") == 0
+    assert (
+        run_command("data", "check", "dataset=folder", "dataset.root=mine", "dataset.intensity_range=auto")
+        == 0
+    )

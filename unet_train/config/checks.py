@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unet_train.config.schema import SGD, AdamW, Optimizer, OwnObject, TrainConfig, Weights
-from unet_train.data.layouts import LAYOUTS, DatasetKeys
+from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
 from unet_train.models.encoders import ClassicKeys, EncoderKeys, with_imagenet_weights
 
@@ -36,7 +36,7 @@ def dataset_root(dataset: DatasetKeys) -> Path | None:
 
 def check_dataset(dataset: DatasetKeys) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
-    check_intensity_range("dataset.intensity_range", dataset.intensity_range)
+    check_intensity_range("dataset.intensity_range", dataset.intensity_range, may_be_auto=True)
     layout = LAYOUTS[dataset.layout]
     if layout.folder == "none" and dataset.root:
         raise UserError(
@@ -60,13 +60,14 @@ def check_class_count(classes: Sequence[str]) -> None:
         )
 
 
-def check_intensity_range(name: str, values: list[float] | None) -> None:
+def check_intensity_range(name: str, values: object, *, may_be_auto: bool = False) -> None:
     """Refuse a range that is not two numbers, the smaller one first."""
-    if values is None:
+    if values is None or (may_be_auto and values == AUTO):
         return
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(values) != 2 or len(numbers) != 2:
-        raise UserError(f"{name}={values}: two numbers, [low,high]")
+    given = values if isinstance(values, list) else []
+    numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(given) != 2 or len(numbers) != 2:
+        raise UserError(f"{name}={values}: two numbers, [low,high]{', or auto' if may_be_auto else ''}")
     if not numbers[0] < numbers[1]:
         raise UserError(f"{name}={values}: the first number must be the smaller")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from unet_train.data.records import Record, Source
 
 TOP = 65535
 """Greatest value of 16 bits; the histogram has a bin for each, and 8-bit values are 257 bins apart."""
@@ -19,6 +22,12 @@ UNUSED_HALF = 0.5
 
 NARROW = 1 / 8
 """So do those whose `TAILS` are closer together than this share of it."""
+
+MEASURED_IMAGES = 200
+"""Of more training images, so many spread evenly tell the range."""
+
+MARGINS = (0.05, 0.25)
+"""What a measured range has below and above, as shares of its width: new images may be darker or brighter."""
 
 _STEP = TOP // 255
 _PORTION = 2**18  # values counted at once: they stay in the cache, and large images need no large copies
@@ -124,3 +133,39 @@ class Intensities:
             # Multiples of 1/255 alone are 8-bit values that were stored as float.
             dtypes = (dtypes - {"uint16"}) | {"float32"}
         return ", ".join(name for name in ("uint8", "uint16", "float32") if name in dtypes)
+
+
+def measure_range(source: Source, records: Sequence[Record]) -> tuple[float, float] | None:
+    """The range of the files' values that holds the images: ``dataset.intensity_range=auto``.
+
+    Parameters
+    ----------
+    source : Source
+    records : sequence of Record
+        At least one.
+
+    Returns
+    -------
+    (float, float) or None
+        From the least to the greatest of the images' own `TAILS`, with `MARGINS`, within the range of the files' type
+        and rounded to whole numbers where that is one of whole numbers. None where an image has 8 bits, where
+        all have one value, or where the source does not tell the files' values.
+    """
+    low, high = np.inf, -np.inf
+    kind: np.dtype[Any] = np.dtype(np.float32)
+    count = min(len(records), MEASURED_IMAGES)
+    for index in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int)):
+        image = source.read_unscaled(records[index])
+        if image is None or image.dtype in (np.uint8, bool):
+            return None
+        values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+        if values.size:
+            tails = np.percentile(values, TAILS)
+            low, high, kind = min(low, tails[0]), max(high, tails[1]), image.dtype
+    if not low < high:
+        return None
+    below, above = low - MARGINS[0] * (high - low), high + MARGINS[1] * (high - low)
+    if kind.kind == "f":
+        return float(below), float(above)
+    bounds = np.iinfo(kind)
+    return float(max(np.floor(below), bounds.min)), float(min(np.ceil(above), bounds.max))

@@ -135,6 +135,10 @@ class Source(ABC):
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels for training under the chosen kind, or (scoring) the truth to measure against."""
 
+    def read_unscaled(self, record: Record) -> np.ndarray | None:
+        """H×W×C with the values of the file; None where a source knows none but those of `read_image`."""
+        return None
+
     def layout_problems(self) -> list[tuple[str, str]]:
         """(path, what) of what is wrong with the files' names: missing partners, numbers taken twice."""
         return []

@@ -22,7 +22,7 @@ from unet_train.config.typed import typed
 from unet_train.data.check import check_source, format_problems, image_digest
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image
-from unet_train.data.layouts import DatasetKeys
+from unet_train.data.layouts import AUTO, DatasetKeys
 from unet_train.data.layouts.custom import CustomKeys
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source
@@ -187,6 +187,9 @@ def choose_records(
     dataset: DatasetKeys = config.dataset or run.dataset
     other = config.dataset is not None and not _same_class(config.dataset, run.dataset)
     check_dataset(dataset)
+    if dataset.intensity_range == AUTO:
+        trained = checkpoint.data.intensity_range
+        dataset.intensity_range = None if trained is None else list(trained)
     source = build_source(dataset)
     records = source.records()
     if not other and _other_content(source, records, checkpoint, overrides):

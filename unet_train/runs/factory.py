@@ -12,7 +12,7 @@ import numpy as np
 from unet_train.config import schema
 from unet_train.config.checks import check_class_count, dataset_root, refuse_without_background
 from unet_train.config.schema import OwnObject, TrainConfig
-from unet_train.data.layouts import LAYOUTS, DatasetKeys
+from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.data.layouts.custom import as_source
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
@@ -69,13 +69,41 @@ def build_source(dataset: DatasetKeys) -> Source:
     return source
 
 
+def settle_intensity_range(dataset: DatasetKeys, source: Source, records: Sequence[Record]) -> str:
+    """Put numbers, or null, in the place of ``dataset.intensity_range=auto``.
+
+    Parameters
+    ----------
+    dataset : DatasetKeys
+        Changed in place.
+    source : Source
+        As built so far.
+    records : sequence of Record
+        The training images.
+
+    Returns
+    -------
+    str
+        What is to be told, "" for nothing.
+    """
+    if dataset.intensity_range != AUTO:
+        return ""
+    from unet_train.data.intensities import measure_range
+
+    found = measure_range(source, records)
+    dataset.intensity_range = None if found is None else list(found)
+    if found is None:
+        return ""
+    return f"pixel values {found[0]:g} to {found[1]:g}, found in the training images, become 0 and 1"
+
+
 def unset_keys(dataset: DatasetKeys) -> set[str]:
     """Names of the keys of a `dataset` section that are null: those that a message may propose."""
     return {f.name for f in fields(dataset) if getattr(dataset, f.name) is None}
 
 
 def _declared_range(dataset: DatasetKeys) -> tuple[float, float] | None:
-    if not dataset.intensity_range:
+    if not dataset.intensity_range or dataset.intensity_range == AUTO:
         return None
     low, high = dataset.intensity_range
     return float(low), float(high)

@@ -74,6 +74,9 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     fetch_weights(config)
 
     data = read_data(config, hardware.context, partial(build_split, config.split, config.dataset))
+    composed.tree["dataset"]["intensity_range"] = (
+        config.dataset.intensity_range
+    )  # a resume measures no second time
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)
     model = build_model(

@@ -18,7 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
-from unet_train.runs.factory import build_source, describe_data, unset_keys
+from unet_train.runs.factory import build_source, describe_data, settle_intensity_range, unset_keys
 from unet_train.training.distributed import DistributedContext
 
 
@@ -68,6 +68,10 @@ def read_data(
     split = split_up(records)
     if not split.train:
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
+    told = settle_intensity_range(config.dataset, source, split.train)
+    if told:
+        source = build_source(config.dataset)
+        source.notes = [*source.notes, told]
     used = {record.key for record in (*split.train, *split.val, *split.test)}
     checked = [record for record in records if record.key in used]
     report = check_source(source, checked, keys=unset_keys(config.dataset))

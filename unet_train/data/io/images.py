@@ -89,14 +89,24 @@ def read_image(
         Unreadable, truncated or empty file, a stack, another number of channels than declared, values
         without a rule, NaN or infinity. The message names the file.
     """
+    array = read_unscaled(path, channels=channels, page=page)
+    return np.ascontiguousarray(scale(array, intensity_range, path))
+
+
+def read_unscaled(path: str | Path, *, channels: int | None = None, page: int | None = None) -> np.ndarray:
+    """As `read_image`, with the values and the dtype of the file.
+
+    Raises
+    ------
+    UserError
+        As `read_image`, as far as values do not matter.
+    """
     path = Path(path)
     found = _decode(path, channels=channels) if page is None else read_tif_page(path, page)
     array = turned(found.array, found.turn)
     if array.ndim == 2:
         array = array[:, :, None]
-    if channels is not None:
-        array = fit_channels(array, channels, path)
-    return np.ascontiguousarray(scale(array, intensity_range, path))
+    return array if channels is None else fit_channels(array, channels, path)
 
 
 def scale_pixels(array: np.ndarray, intensity_range: tuple[float, float] | None = None) -> np.ndarray:

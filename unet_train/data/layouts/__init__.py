@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from unet_train.data.records import Source
 
 
+AUTO = "auto"
+"""`dataset.intensity_range=auto`: measured on the training images."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """What is known of a layout before a data set is read. Other packages register theirs by entry point.
@@ -64,7 +68,8 @@ class DatasetKeys:
     )
     mean: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
     std: list[float] | None = key("per channel, of pixels in 0..1, for normalisation=fixed")
-    intensity_range: list[float] | None = key(
-        "pixel values mapped to 0 and 1; null: the range of the file's type"
+    intensity_range: Any = key(
+        "pixel values mapped to 0 and 1; auto: those of the training images, except in 8 bits; null: the range of the "
+        "file's type"
     )
     test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")

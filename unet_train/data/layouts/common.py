@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.io.images import image_size, read_image, read_labels, read_palette
+from unet_train.data.io.images import image_size, read_image, read_labels, read_palette, read_unscaled
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 
@@ -69,6 +69,10 @@ class FilesSource(Source):
     def read_image(self, record: Record) -> np.ndarray:
         """H×W×C, uint8 or float32 in [0, 1]."""
         return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)
+
+    def read_unscaled(self, record: Record) -> np.ndarray | None:
+        """H×W×C with the values of the file."""
+        return read_unscaled(record.image, channels=self._declared_channels, page=record.page)
 
 
 def existing_root(root: str | Path, remedy: str) -> Path:
