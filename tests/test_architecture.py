@@ -51,7 +51,8 @@ ARROWS = {
     "config": LEAVES | {"data", "models"},
     "runs": BELOW_RUNS,
     "api": BELOW_RUNS | {"runs"},
-    "commands": BELOW_RUNS | {"runs", "api"},
+    "planning": BELOW_RUNS | {"runs"},
+    "commands": BELOW_RUNS | {"runs", "api", "planning"},
 }
 
 # Libraries that only these folders or files know.

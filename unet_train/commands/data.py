@@ -1,4 +1,4 @@
-"""`unet-data`: check, fetch or draw a data set."""
+"""`unet-data`: check, fetch or draw a data set, or plan a training on it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from unet_train.commands import shell
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.compose import compose_command
 from unet_train.config.messages import near
+from unet_train.config.plans import minutes_of
 from unet_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from unet_train.data.splits import Split
 
 SHEET = "sheet.png"
+PLAN_KEYS = {"minutes": "30", "output": "plan.yaml"}
+"""What `unet-data plan` takes beside the keys of a training, with its defaults."""
 LAYOUTS = ("folder", "challenge", "kaggle_3m")
 
 
@@ -33,12 +36,12 @@ def data(arguments: shell.Arguments) -> int:
     """Do what the first word says; the exit code."""
     shell.refuse_sweeps(arguments, "data")
     words = arguments.overrides
-    actions = {"check": check, "fetch": fetch, "demo": demo}
+    actions = {"check": check, "plan": plan, "fetch": fetch, "demo": demo}
     if not words or words[0] not in actions:
         given = words[0] if words else "nothing"
-        raise UserError(f"{given}: say check, fetch or demo{near(given, actions)} (see --help)")
-    if words[0] == "check":
-        return check(words[1:], arguments.config_dir)
+        raise UserError(f"{given}: say check, plan, fetch or demo{near(given, actions)} (see --help)")
+    if words[0] in ("check", "plan"):
+        return actions[words[0]](words[1:], arguments.config_dir)  # type: ignore[operator]
     return actions[words[0]](words[1:])  # type: ignore[operator]
 
 
@@ -91,6 +94,28 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     _write(folder, source, records, report, split, root)
     print("no problem found")
+    return 0
+
+
+def plan(overrides: Sequence[str], config_dir: str | None = None) -> int:
+    """Write a plan for a training."""
+    own = _keys([o for o in overrides if o.partition("=")[0] in PLAN_KEYS], PLAN_KEYS)
+    words = [o for o in overrides if o.partition("=")[0] not in PLAN_KEYS]
+    output = expand(own["output"])
+    root = next((o.partition("=")[2] for o in words if o.startswith("dataset.root=")), None)
+    if root is not None and output.resolve().is_relative_to(expand(root.strip("'\"")).resolve()):
+        raise UserError(f"output={output}: lies in the data folder; plans are written elsewhere")
+    from unet_train.atomic import replacing
+    from unet_train.planning.make import make_plan
+
+    text = make_plan(words, minutes_of(own["minutes"]), config_dir)
+    if output.exists():
+        print(f"replacing the earlier {output}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text, end="")
+    print(f"written to {output}; train it: unet-train plan={shlex.quote(str(output))}")
     return 0
 
 

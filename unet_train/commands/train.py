@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from unet_train.commands import shell
 from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import Composed, compose_train
+from unet_train.config.plans import AUTO_PLAN, lay_plan, minutes_of, plan_named
 from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
@@ -31,15 +33,36 @@ def main() -> None:
 
 def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
+    if plan_named(arguments.overrides) == AUTO_PLAN:
+        with tempfile.TemporaryDirectory() as folder:
+            return train(with_plan(arguments, Path(folder)))
     if arguments.multirun or arguments.hydra_flags:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
-        shell.hydra_main("train", sweep_job, [*flags, *open_mappings(arguments.overrides)])
+        shell.hydra_main(
+            "train", sweep_job, [*flags, *open_mappings(quote_paths(lay_plan(arguments.overrides)))]
+        )
         return 0
     composed = compose_train(arguments.overrides, arguments.config_dir)
     check_train(composed.config)
     if composed.config.trainer.devices > 1 and "RANK" not in os.environ:
         return start_processes(composed, arguments)
     return run(composed)
+
+
+def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
+    """The arguments with a plan, made now and written to a file in `folder`, in the place of ``plan=auto``."""
+    from unet_train.planning.make import make_plan
+
+    words = [o for o in arguments.overrides if o.partition("=")[0] not in ("plan", "minutes")]
+    minutes = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("minutes=")), "30")
+    about_the_run = ("hydra.",)
+    text = make_plan(
+        [o for o in words if not o.startswith(about_the_run)], minutes_of(minutes), arguments.config_dir
+    )
+    file = folder / "plan.yaml"
+    file.write_text(text, encoding="utf-8")
+    print(text)
+    return dataclasses.replace(arguments, overrides=[*words, f"plan={file}"])
 
 
 def run(composed: Composed[TrainConfig]) -> int:

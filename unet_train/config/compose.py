@@ -26,6 +26,7 @@ from unet_train.config.command_line import (
     take_own_sections,
 )
 from unet_train.config.messages import explain, first_line, from_experiment, not_a_group
+from unet_train.config.plans import lay_plan, plan_named
 from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
@@ -112,7 +113,14 @@ def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Co
     resume = [o for o in overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
     if resume:
         return compose_resume(resume[-1], [o for o in overrides if o not in resume])
-    return compose_command("train", overrides, config_dir)
+    planned = lay_plan(overrides)
+    try:
+        return compose_command("train", planned, config_dir)
+    except UserError as error:
+        from_plan = [word.partition("=")[0] for word in planned if word not in overrides]
+        named = next((key for key in from_plan if key in str(error)), None)
+        where = f" (in plan={plan_named(overrides)})" if named else ""
+        raise UserError(f"{error}{where}") from error
 
 
 def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:

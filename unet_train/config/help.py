@@ -43,6 +43,7 @@ INTRO = {
 
   unet-data check dataset=folder dataset.root=my_images     read every file, list every problem
   unet-data check dataset.root=my_images output=report      and write figures (data.json) and a picture (sheet.png)
+  unet-data plan dataset.root=my_images minutes=30          choose every key for this data and machine, with reasons
   unet-data fetch phc_u373                                   download into data/phc_u373
   unet-data fetch brain_mri                                  how to get it
   unet-data demo output=demo_images layout=folder            draw the demo images (folder, challenge, kaggle_3m)""",

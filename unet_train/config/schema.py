@@ -232,6 +232,9 @@ class TrainConfig:
     tile: Tile = key("tiles for large validation images")
     seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
     resume: str | None = key("a run folder to go on with")
+    plan: str | None = key(
+        "a file of keys from `unet-data plan`; auto: made before the run, for minutes=30", before=None
+    )
 
 
 @dataclass
@@ -360,6 +363,7 @@ PATH_KEYS = (
     "input",
     "output",
     "resume",
+    "plan",
     "hydra.run.dir",
     "dataset.images",
     "dataset.masks",

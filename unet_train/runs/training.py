@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.checks import dataset_root
+from unet_train.config.checks import dataset_root, expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
@@ -33,6 +33,7 @@ from unet_train.training.interrupts import Stopped
 from unet_train.training.loop import fit
 from unet_train.training.random_states import seed_generators
 from unet_train.training.run_folder import (
+    PLAN,
     SHEET,
     History,
     claim,
@@ -86,10 +87,14 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     run = set_up(composed, hardware, data, augmentation, model)
     run.notes = notes + run.notes
 
+    plan = expand(config.plan).read_text(encoding="utf-8") if config.plan else None
+    composed.tree["plan"] = None  # the run folder has the file itself
     if run.main:
         claim(folder, as_yaml(composed.tree))
     try:
         if run.main:
+            if plan is not None:
+                (folder / PLAN).write_text(plan, encoding="utf-8")
             write_json(folder / "split.json", data.split.keys.to_json())
             log_to(folder)
             tell_run(run)

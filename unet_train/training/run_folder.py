@@ -18,6 +18,9 @@ from unet_train.reporting.tensorboard import ScalarWriter
 FIGURES, SHEET = "data.json", "data.png"
 """What the data were understood to be: figures, and a picture."""
 
+PLAN = "plan.yaml"
+"""The plan that a run was started with."""
+
 
 def claim(folder: Path, config_yaml: str) -> None:
     """Make `folder` this run's own by writing its config.yaml, which must not exist yet.
@@ -57,7 +60,7 @@ def refuse_taken(folder: Path) -> None:
 def release(folder: Path) -> None:
     """Give a claimed folder back after a failure before anything was saved, so that a better try may have it."""
     if not (folder / "last.pt").exists():
-        for name in ("config.yaml", "split.json", FIGURES, SHEET):
+        for name in ("config.yaml", "split.json", FIGURES, SHEET, PLAN):
             (folder / name).unlink(missing_ok=True)
 
 

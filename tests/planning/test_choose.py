@@ -1,0 +1,138 @@
+"""Each rule of a plan, on figures by hand: the choice, and that its reason names the figures."""
+
+from dataclasses import replace
+
+import pytest
+
+from unet_train.planning.choose import choose, choose_length, without
+from unet_train.planning.figures import DataFigures, MachineFigures
+from unet_train.planning.pretrained import Pretrained
+from unet_train.training.pace import is_validated
+
+CELLS = DataFigures(
+    images=30,
+    groups=30,
+    validation_images=6,
+    height=512,
+    width=600,
+    channels=1,
+    dtypes=("uint8",),
+    shares={"background": 0.9, "cell": 0.1},
+)
+MACHINE = MachineFigures("cpu", 2, "bf16")
+UP, ANY = ("upright", "they have an up"), ("any", "they have none")
+LITE = Pretrained("timm", {"name": "tf_efficientnet_lite0"}, "lite.pth", "the weights named: lite.pth")
+
+
+def plan(data=CELLS, pretrained=None, orientation=ANY, **keys):
+    chosen = choose(replace(data, **keys), MACHINE, pretrained, orientation)
+    assert len({choice.key for choice in chosen}) == len(chosen)
+    assert all(choice.reason for choice in chosen)
+    return {choice.key: choice for choice in chosen}
+
+
+def test_plain_data_keep_the_defaults():
+    chosen = plan()
+    assert {key: choice.value for key, choice in chosen.items()} == {
+        "encoder": "unet",
+        "weights": "random",
+        "augmentation": "light",
+        "augmentation.orientation": "any",
+        "loss": "cross_entropy_batch_dice",
+        "trainer.batch_size": 4,
+    }
+    assert "weights.path" in chosen["encoder"].reason
+    assert "10.00%" in chosen["loss"].reason
+
+
+def test_more_than_eight_bits():
+    assert plan(dtypes=("float32",))["dataset.intensity_range"].value == "auto"
+    assert plan(dtypes=("float32", "uint8"))["dataset.intensity_range"].value == "auto"
+
+
+def test_touching_objects_are_parted():
+    objects = {"objects": 200, "diameter": 56.0}
+    assert "dataset.target" not in plan(**objects, contacts=0.01)
+    chosen = plan(**objects, contacts=0.3)
+    assert chosen["dataset.target"].value == "foreground_core"
+    assert "30%" in chosen["dataset.target"].reason
+    assert chosen["dataset.target_params"].value == {"width": 4}
+    assert "56" in chosen["dataset.target_params"].reason
+    assert plan(objects=9, diameter=5.0, contacts=1)["dataset.target_params"].value == {"width": 2}
+    several = {"background": 0.8, "a": 0.1, "b": 0.1}
+    assert "dataset.target" not in plan(**objects, contacts=0.3, shares=several)
+
+
+@pytest.mark.parametrize(
+    ("diameter", "height", "scaled"), [(89, 512, False), (110, 512, True), (110, 250, False)]
+)
+def test_large_objects_are_seen_at_half_resolution(diameter, height, scaled):
+    chosen = plan(objects=50, diameter=float(diameter), height=height)
+    assert ("dataset.scale" in chosen) == scaled
+    if scaled:
+        assert chosen["dataset.scale"].value == 0.5
+        assert str(diameter) in chosen["dataset.scale"].reason
+        assert chosen["augmentation.crop_size"].value == 192
+
+
+@pytest.mark.parametrize(("side", "crop"), [(256, None), (255, 256), (200, 224), (96, 96), (20, 32)])
+def test_a_crop_is_not_larger_than_the_images_need(side, crop):
+    chosen = plan(height=side, width=900)
+    assert (chosen["augmentation.crop_size"].value if crop else None) == crop
+
+
+def test_a_pretrained_encoder():
+    chosen = plan(pretrained=LITE, objects=5, diameter=20.0)
+    values = {key: choice.value for key, choice in chosen.items()}
+    assert values["encoder"] == "timm"
+    assert values["encoder.name"] == "tf_efficientnet_lite0"
+    assert (values["weights"], values["weights.path"]) == ("imagenet", "lite.pth")
+    assert "lite.pth" in chosen["encoder"].reason
+    assert values["dataset.normalisation"] == "image"
+    assert values["model.input_skip"] == 16
+    coloured = plan(pretrained=replace(LITE, path=None), channels=3)
+    assert "dataset.normalisation" not in coloured
+    assert "model.input_skip" not in coloured
+    assert "weights.path" not in coloured
+
+
+def test_augmentation_by_orientation_and_objects():
+    assert plan(objects=5, diameter=9.0)["augmentation"].value == "microscopy"
+    chosen = plan(objects=5, diameter=9.0, orientation=UP)
+    assert chosen["augmentation"].value == "light"
+    assert chosen["augmentation.orientation"].value == "upright"
+    assert chosen["augmentation.orientation"].reason == UP[1]
+
+
+def test_stems_become_groups_unless_there_are_groups():
+    for groups, there in ((30, True), (5, False)):
+        chosen = choose(replace(CELLS, groups=groups), MACHINE, None, ANY, "^(.+)_[0-9]+$")
+        assert any(choice.key == "dataset.group_regex" for choice in chosen) == there
+
+
+@pytest.mark.parametrize("minutes", [0.5, 3, 30, 300])
+@pytest.mark.parametrize("step", [0.02, 0.5, 4.0])
+@pytest.mark.parametrize("validation", [0.0, 2.0, 60.0])
+def test_training_and_validation_fit_the_minutes(minutes, step, validation):
+    chosen = {choice.key: choice.value for choice in choose_length(minutes, step, validation, 4)}
+    epochs, samples = chosen["trainer.epochs"], chosen["trainer.samples_per_epoch"]
+    assert samples % 4 == 0
+    training = epochs * samples / 4 * step
+    validations = sum(is_validated(e, chosen["trainer.val_every"], epochs) for e in range(1, epochs + 1))
+    total = training + validations * validation
+    seconds = 60 * minutes
+    if validation + step > 0.95 * seconds:
+        assert (epochs, samples) == (1, 4)  # as little as there is
+    else:
+        assert total <= 0.95 * seconds
+        assert total >= 0.75 * seconds or epochs * samples < 100 * 4  # the time is used
+        assert validations == 1 or validations * validation <= 0.2 * seconds
+    assert 1 <= validations <= epochs <= 40
+
+
+def test_what_the_user_chose_is_left_out():
+    chosen = choose(CELLS, MACHINE, LITE, ANY)
+    left = {choice.key for choice in without(chosen, {"encoder", "trainer.batch_size", "dataset.root"})}
+    assert not any(key.startswith("encoder") for key in left)
+    assert "trainer.batch_size" not in left
+    assert "weights" in left

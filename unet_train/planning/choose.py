@@ -1,0 +1,252 @@
+"""The choices of a plan, each with its reason; where there is none, the defaults stay.
+
+The rules lean on what was measured (docs/results.md): a pretrained encoder learns several times as fast; touching
+objects need a target that parts them; scenes with an up lose by vertical flips. Everything else is as the defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unet_train.planning.figures import DataFigures, MachineFigures
+from unet_train.planning.pretrained import Pretrained
+
+LARGE_OBJECT = 90.0
+"""Pixels across: the net sees less than two such objects in a crop of 192, so half the resolution is enough."""
+
+MANY_CONTACTS = 0.02
+"""Share of objects that touch another, above which they are parted by the target."""
+
+CROP = 256
+DIVISOR = 32  # of the sides of crops: the greatest stride of an encoder
+
+SHARE_OF_TIME = 0.95  # of the minutes; the rest is for reading, the first step and the last files
+VALIDATION_SHARE = 0.2  # of the time, at most; one is done in any case
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 40
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One key of a plan.
+
+    Attributes
+    ----------
+    key : str
+        As on the command line: ``encoder``, ``dataset.scale``.
+    value : Any
+        In plain types.
+    reason : str
+        One sentence.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+def choose(
+    data: DataFigures,
+    machine: MachineFigures,
+    pretrained: Pretrained | None,
+    orientation: tuple[str, str],
+    group_regex: str | None = None,
+) -> list[Choice]:
+    """Everything but the length of the training.
+
+    Parameters
+    ----------
+    data : DataFigures
+    machine : MachineFigures
+    pretrained : Pretrained or None
+        The encoder to start from, if there are weights.
+    orientation : (str, str)
+        ``any`` or ``upright``, and why.
+    group_regex : str or None
+        What keeps images of one stem together, where names tell that.
+    """
+    scale = _scale(data)
+    target = _target(data)
+    return [
+        *_split(data, group_regex),
+        *_intensity(data),
+        *scale,
+        *target,
+        *_encoder(data, pretrained),
+        *_crop(data, scale[0].value if scale else 1.0),
+        *_augmentation(data, orientation),
+        Choice("loss", "cross_entropy_batch_dice", _loss_reason(data)),
+        Choice("trainer.batch_size", 4, f"fits on {machine}; was tried"),
+    ]
+
+
+def choose_length(
+    minutes: float, step_seconds: float, validation_seconds: float, batch_size: int
+) -> list[Choice]:
+    """Epochs and samples that fit the minutes, validation counted in.
+
+    Parameters
+    ----------
+    minutes : float
+        For the whole run.
+    step_seconds : float
+        Of one step, as measured.
+    validation_seconds : float
+        Of one validation of all its images.
+    batch_size : int
+    """
+    seconds = minutes * 60 * SHARE_OF_TIME
+    affordable = (
+        math.floor(VALIDATION_SHARE * seconds / validation_seconds) if validation_seconds else MOST_EPOCHS
+    )
+    validations = max(1, min(MOST_EPOCHS, affordable))
+    steps = max(1, math.floor((seconds - validations * validation_seconds) / step_seconds))
+    epochs = min(steps, max(FEWEST_EPOCHS, validations))
+    every = math.ceil(epochs / validations)
+    each = steps // epochs
+    return [
+        Choice(
+            "trainer.epochs",
+            epochs,
+            f"{each * epochs} steps of {step_seconds:.2g} s and {math.ceil(epochs / every)} validations of "
+            f"{validation_seconds:.2g} s, as measured here, fit into {minutes:g} minutes",
+        ),
+        Choice("trainer.samples_per_epoch", each * batch_size, f"{each} steps of {batch_size} crops"),
+        Choice("trainer.val_every", every, f"validations take at most {VALIDATION_SHARE:.0%} of the time"),
+    ]
+
+
+def _split(data: DataFigures, group_regex: str | None) -> list[Choice]:
+    if group_regex is None or data.groups < data.images:
+        return []
+    return [
+        Choice(
+            "dataset.group_regex",
+            group_regex,
+            "images of one stem may be neighbours (film, patient, slide): they stay on one side of the split",
+        )
+    ]
+
+
+def _intensity(data: DataFigures) -> list[Choice]:
+    if set(data.dtypes) == {"uint8"}:
+        return []
+    return [
+        Choice("dataset.intensity_range", "auto", "more than 8 bits: the range that the training images use")
+    ]
+
+
+def _scale(data: DataFigures) -> list[Choice]:
+    if data.diameter <= LARGE_OBJECT or min(data.height, data.width) < CROP:
+        return []
+    return [
+        Choice(
+            "dataset.scale",
+            0.5,
+            f"the objects are {data.diameter:.0f} pixels across: at half resolution a crop shows more of them, and a "
+            "step takes a quarter of the time; results are at full size",
+        )
+    ]
+
+
+def _target(data: DataFigures) -> list[Choice]:
+    if not data.objects or not data.has_background or len(data.shares) != 2:
+        return []
+    if data.contacts < MANY_CONTACTS:
+        return []
+    width = max(2, min(8, round(data.diameter / 14)))
+    return [
+        Choice(
+            "dataset.target",
+            "foreground_core",
+            f"{data.contacts:.0%} of the objects touch another: the middle of each is a class, so that they are parted",
+        ),
+        Choice("dataset.target_params", {"width": width}, f"for objects {data.diameter:.0f} pixels across"),
+    ]
+
+
+def _encoder(data: DataFigures, pretrained: Pretrained | None) -> list[Choice]:
+    if pretrained is None:
+        return [
+            Choice("encoder", "unet", "no pretrained weights are at hand; name a file by weights.path=FILE"),
+            Choice("weights", "random", "none are at hand"),
+        ]
+    choices = [
+        Choice("encoder", pretrained.encoder, f"{pretrained.where}; a pretrained encoder learns faster")
+    ]
+    choices += [
+        Choice(f"encoder.{name}", value, "the variant that these weights are for")
+        for name, value in pretrained.keys.items()
+    ]
+    choices.append(Choice("weights", "imagenet", "the encoder starts from ImageNet, the decoder at random"))
+    if pretrained.path:
+        choices.append(Choice("weights.path", pretrained.path, "the file that was named"))
+    choices.append(
+        Choice("model.decoder_channels", [96, 64, 32, 16, 16], "a light decoder: more steps in the same time")
+    )
+    if data.objects:
+        choices.append(
+            Choice(
+                "model.input_skip", 16, "outlines count: a skip at full resolution, which the encoder lacks"
+            )
+        )
+    if data.channels != 3:
+        choices.append(
+            Choice(
+                "dataset.normalisation",
+                "image",
+                f"{data.channels}-channel images: each by its own mean and standard deviation, not by ImageNet's",
+            )
+        )
+    return choices
+
+
+def _crop(data: DataFigures, scale: float) -> list[Choice]:
+    side = math.floor(min(data.height, data.width) * scale)
+    if data.objects and scale < 1:
+        return [
+            Choice(
+                "augmentation.crop_size", 192, f"at scale {scale:g}: about {192 / scale:.0f} native pixels"
+            )
+        ]
+    if side >= CROP:
+        return []
+    fitting = max(DIVISOR, math.ceil(side / DIVISOR) * DIVISOR)
+    return [Choice("augmentation.crop_size", fitting, f"the images' shorter side is {side} pixels")]
+
+
+def _augmentation(data: DataFigures, orientation: tuple[str, str]) -> list[Choice]:
+    kind = "microscopy" if data.objects and orientation[0] == "any" else "light"
+    why = (
+        "elastic deformation, zoom and contrast, for objects that may lie in any direction"
+        if kind == "microscopy"
+        else "flips and mild brightness: the default"
+    )
+    return [
+        Choice("augmentation", kind, why),
+        Choice("augmentation.orientation", orientation[0], orientation[1]),
+    ]
+
+
+def _loss_reason(data: DataFigures) -> str:
+    names = list(data.shares)[1:] if data.has_background else list(data.shares)
+    if not names:
+        return "the default"
+    rarest = min(names, key=data.shares.__getitem__)
+    return f"the default; the rarest class, {rarest}, covers {data.shares[rarest]:.2%} of the pixels and is weighted up"
+
+
+def without(choices: Sequence[Choice], given: Collection[str]) -> list[Choice]:
+    """The choices that the user has not made: of a section chosen anew none of its keys stays.
+
+    Parameters
+    ----------
+    choices : sequence of Choice
+    given : collection of str
+        Keys typed by the user.
+    """
+    return [
+        choice for choice in choices if choice.key not in given and choice.key.partition(".")[0] not in given
+    ]

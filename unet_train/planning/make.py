@@ -1,0 +1,122 @@
+"""From the words of a command line to a plan: look at the data, choose, time a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unet_train.config.checks import check_train
+from unet_train.config.compose import compose_train
+from unet_train.config.plans import words_of
+from unet_train.config.schema import SECTIONS
+from unet_train.data.check import check_source
+from unet_train.data.layouts import AUTO
+from unet_train.data.pairing.sequences import propose_group_regex
+from unet_train.errors import UserError
+from unet_train.models.encoders import EncoderKeys
+from unet_train.planning.choose import Choice, choose, choose_length, without
+from unet_train.planning.figures import DataFigures, look_at_data
+from unet_train.planning.pretrained import find_pretrained
+from unet_train.planning.trial import machine_for, try_steps
+from unet_train.planning.write import write_plan
+from unet_train.runs.factory import build_source, build_split, settle_intensity_range
+from unet_train.runs.orientation import orientation_of
+
+
+def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = None) -> str:
+    """The text of a plan; nothing is written.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Keys as for ``unet-train``: the data set, and whatever else is decided already.
+    minutes : float
+        For the training.
+    config_dir : str, optional
+        The user's own YAML.
+
+    Raises
+    ------
+    UserError
+        As a training, before its first step; also where the data have faults.
+    """
+    # Weights alone do not compose: the encoder that they are for is chosen below.
+    about_weights = {
+        name: value.strip("'\"")
+        for name, _, value in (word.partition("=") for word in words)
+        if name in ("weights", "weights.path")
+    }
+    words = [word for word in words if word.partition("=")[0] not in about_weights]
+    given = {word.partition("=")[0].lstrip("+~") for word in words}
+    if "dataset" not in given:
+        words.insert(0, "dataset=folder")
+    composed = compose_train(words, config_dir)
+    config, tree = composed.config, composed.tree
+    check_train(config)
+    if config.dataset.intensity_range is None:
+        config.dataset.intensity_range = AUTO
+    source = build_source(config.dataset)
+    records = source.records()
+    split = build_split(config.split, config.dataset, records)
+    if settle_intensity_range(config.dataset, source, split.train):
+        source = build_source(config.dataset)
+    report = check_source(source, records)
+    if report.problems:
+        raise UserError(
+            f"{len(report.problems)} problems in the data, the first: {report.problems[0]}; unet-data check lists "
+            "all"
+        )
+    data = look_at_data(source, records, report, split)
+    machine = machine_for(config)
+    pretrained = None
+    encoder = config.encoder.kind if isinstance(config.encoder, EncoderKeys) else None
+    if encoder is not None and about_weights.get("weights", "imagenet") == "imagenet":
+        pretrained = find_pretrained(
+            about_weights.get("weights.path"), encoder if "encoder" in given else None
+        )
+    elif about_weights.get("weights") not in ("random", None):
+        raise UserError(
+            f"weights={about_weights['weights']}: a plan starts from imagenet or random weights; add others to the plan"
+        )
+    chosen = choose(
+        data, machine, pretrained, orientation_of(source, split.train), propose_group_regex(records)
+    )
+    chosen = without(chosen, given)
+    trial = try_steps([*words_of({c.key: c.value for c in chosen}), *words], config_dir)
+    if trial.batch_size != config.trainer.batch_size:
+        why = f"{config.trainer.batch_size} crops at once do not fit into memory"
+        chosen = [choice for choice in chosen if choice.key != "trainer.batch_size"]
+        chosen.append(Choice("trainer.batch_size", trial.batch_size, why))
+        chosen.append(Choice("trainer.accumulate", trial.accumulate, "as many crops to a step all the same"))
+    crops = trial.batch_size * trial.accumulate
+    length = choose_length(minutes, trial.step_seconds, trial.image_seconds * len(split.val), crops)
+    title = [
+        f"A plan for {minutes:g} minutes on {machine}. Train it: unet-train plan=FILE; keys on the command line win.",
+        _describe(data, source.pairing),
+    ]
+    return write_plan(title, [*_given(words, tree), *chosen, *without(length, given)])
+
+
+def _describe(data: DataFigures, pairing: str) -> str:
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in data.shares.items())
+    objects = f"; {data.objects} objects, {data.diameter:.0f} pixels across" if data.objects else ""
+    return (
+        f"{data.images} images of {data.height}×{data.width}, {data.channels} channels; {shares}{objects}"
+        f"{'; ' + pairing if pairing else ''}."
+    )
+
+
+def _given(words: Sequence[str], tree: dict[str, Any]) -> list[Choice]:
+    """The keys that were typed, as they were understood."""
+    choices = []
+    for word in words:
+        name, _, text = word.lstrip("+~").partition("=")
+        if name.startswith("hydra."):
+            continue
+        value: Any = text
+        if name not in SECTIONS:
+            value = tree
+            for part in name.split("."):
+                value = value[part]
+        choices.append(Choice(name, value, "as it was given" if name != "dataset" else "the data set"))
+    return choices
