@@ -96,6 +96,9 @@ def ids(found):
 HELD_BY_OTHERS = ("phc_u373", "dic_hela", "brain_mri", "isbi2012", "camvid")
 
 
+SMALL_PLAN = ["encoder=unet", "encoder.init_features=4", "encoder.depth=2", "weights=random"]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, run_command, write_images, short):
     """A folder with small images, and a finished run on them."""
@@ -115,6 +118,7 @@ def fill_in(words, finished):
         "input": finished / "my_images" / "images",
         "output": "out",
         "weights.path": finished / "run" / "best.pt",
+        "minutes": "0.05",
     }
     filled = []
     for word in words:
@@ -171,11 +175,17 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
 
             assert words[0] in (*ARCHIVES, "brain_mri")
             return
-        if action == "check" and not words:
+        if action in ("check", "plan") and not words:
             return
         if action == "check":
             compose_command("data", words)
+        if action == "plan":
+            words += SMALL_PLAN
         assert run_command("data", action, *words) == 0
+        return
+    if any(word.startswith("plan=") for word in words):
+        Path("plan.yaml").write_text(f"dataset: folder\ndataset.root: {finished / 'my_images'}\n")
+        assert run_command("train", *words, *SMALL_PLAN, "trainer.epochs=1") == 0
         return
     if "resume=run" in words:
         shutil.copytree(finished / "run", own_folder / "run")
