@@ -4,8 +4,8 @@
 
 DATA holds DIC-C2DH-HeLa, PhC-C2DH-U373, kaggle_3m, isbi2012 and camvid. Each set is written to OUT as a folder with
 train, val and test parts, so that both trainings see the same images. The defaults get their number of steps from a
-trial on the same machine, as the plan does. Prints one Markdown row per run: scores of the test part, the minutes of the
-training command, and those after which the validation first reached 95 % of its last score. Run it alone, with
+trial on the same machine, as the plan does. Prints one Markdown row per run: scores of the test part, the minutes of
+the training command, and those after which the validation first reached 95 % of its last score. Run it alone, with
 OMP_NUM_THREADS=1 for one core.
 """
 
