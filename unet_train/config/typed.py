@@ -36,11 +36,13 @@ def typed(schema: type[Config], tree: DictConfig | dict[str, Any]) -> Config:
             raise UserError(f"{name}: no such key{near(name, [*known, *flat_keys(tree)])}")
     values: dict[str, Any] = {}
     needed = OPTIONAL if schema in (TrainConfig, DataConfig) else ()
-    for name, (hint, _) in known.items():
+    for name, (hint, described) in known.items():
         if name in SECTIONS:
             values[name] = _typed_section(name, tree, needed)
         elif name not in tree or OmegaConf.is_missing(tree, name):
-            raise UserError(f"{name} is missing: set {name}=…")
+            if described.metadata["before"] is REQUIRED:
+                raise UserError(f"{name} is missing: set {name}=…")
+            values[name] = described.metadata["before"]
         else:
             values[name] = _checked_scalar(name, tree[name], hint)
     config = schema(**values)
