@@ -5,9 +5,11 @@ import pytest
 import tifffile
 
 from tests.data.layouts import museum
-from unet_train.data.intensities import measure_range
+from unet_train.data.intensities import has_own_range, measure_range
+from unet_train.data.io.images import read_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.layouts.folder import folder_source
+from unet_train.errors import UserError
 
 
 def folder(root, images):
@@ -66,3 +68,18 @@ def test_what_has_no_range_of_its_own(tmp_path):
         assert measure_range(source, source.records()) is None
     drawn = DemoSource(images=2, test_images=0, size=32, seed=0)
     assert measure_range(drawn, drawn.records()) is None
+
+
+def test_a_broken_image_is_passed_over(tmp_path):
+    source = folder(tmp_path, ramps((300, 2300), (500, 4300)))
+    expected = measure_range(source, source.records()[1:])
+    (tmp_path / "images/0.tif").write_bytes(b"II*\0 no tif")
+    assert measure_range(source, source.records()) == expected
+    assert has_own_range(source, source.records())
+
+
+def test_eight_bits_are_not_read_by_a_range_of_more(tmp_path):
+    museum.save(tmp_path / "a.png", np.full((4, 4), 200, np.uint8))
+    with pytest.raises(UserError, match=r"a\.png: .*600 to 1900.*dataset\.intensity_range=\[0,255\]"):
+        read_image(tmp_path / "a.png", intensity_range=(600.0, 1900.0))
+    assert read_image(tmp_path / "a.png", intensity_range=(100.0, 300.0)).max() == pytest.approx(0.5)

@@ -51,8 +51,14 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     check_dataset(config.dataset)
     from unet_train.config.checks import dataset_root, refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
+    from unet_train.data.intensities import has_own_range
     from unet_train.runs.data_report import output_folder
-    from unet_train.runs.factory import build_source, build_split, settle_intensity_range, unset_keys
+    from unet_train.runs.factory import (
+        build_source,
+        build_split,
+        settle_intensity_range,
+        unset_keys,
+    )
     from unet_train.training.run_folder import FIGURES
 
     root = dataset_root(config.dataset)
@@ -64,8 +70,8 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
         refuse_without_background(config.dataset, "softmax", why, ", or name one by dataset.background")
     records = source.records()
     told = settle_intensity_range(config.dataset, source, records)
-    if told:
-        source = build_source(config.dataset)
+    if told and not has_own_range(source, records):
+        source = build_source(config.dataset)  # else the files' own values are told
     report = check_source(source, records, keys=unset_keys(config.dataset), progress=_bar)
     for note in [*source.notes, *([told] if told else []), *report.notes]:
         print(note)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unet_train.data.records import Record, Source
+from unet_train.errors import UserError
 
 TOP = 65535
 """Greatest value of 16 bits; the histogram has a bin for each, and 8-bit values are 257 bins apart."""
@@ -155,7 +156,10 @@ def measure_range(source: Source, records: Sequence[Record]) -> tuple[float, flo
     kind: np.dtype[Any] = np.dtype(np.float32)
     count = min(len(records), MEASURED_IMAGES)
     for index in np.unique(np.linspace(0, len(records) - 1, count).round().astype(int)):
-        image = source.read_unscaled(records[index])
+        try:
+            image = source.read_unscaled(records[index])
+        except UserError:
+            continue  # the check of the files tells what is wrong with it
         if image is None or image.dtype in (np.uint8, bool):
             return None
         values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
@@ -169,3 +173,14 @@ def measure_range(source: Source, records: Sequence[Record]) -> tuple[float, flo
         return float(below), float(above)
     bounds = np.iinfo(kind)
     return float(max(np.floor(below), bounds.min)), float(min(np.ceil(above), bounds.max))
+
+
+def has_own_range(source: Source, records: Sequence[Record]) -> bool:
+    """Whether the values of the first readable image need no declared range: 8 or 16 bits, or scaled by the source."""
+    for record in records:
+        try:
+            image = source.read_unscaled(record)
+        except UserError:
+            continue
+        return image is None or image.dtype in (np.uint8, np.uint16)
+    return True

@@ -33,7 +33,7 @@ def scale(array: np.ndarray, intensity_range: tuple[float, float] | None, path: 
     Raises
     ------
     UserError
-        Values without a rule, NaN or infinity.
+        Values without a rule, NaN or infinity, 8 bits where the range is one of more.
     """
     if np.issubdtype(array.dtype, np.complexfloating):
         raise UserError(f"{path}: complex numbers are not an image")
@@ -47,6 +47,11 @@ def scale(array: np.ndarray, intensity_range: tuple[float, float] | None, path: 
         if not low < high:
             raise UserError(
                 f"dataset.intensity_range=[{low:g}, {high:g}]: the first value must be the smaller"
+            )
+        if array.dtype == np.uint8 and high > 2 * 255:
+            raise UserError(
+                f"{path}: an image of 8 bits, where values of {low:g} to {high:g} become 0 and 1; save it with as many "
+                "bits as the others, or say dataset.intensity_range=[0,255]"
             )
         scaled = (array.astype(np.float64) - low) / (high - low)
         return np.clip(scaled, 0.0, 1.0).astype(np.float32)
