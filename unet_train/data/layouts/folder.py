@@ -6,8 +6,8 @@ Which image goes with which masks is found out by `unet_train.data.pairing`, wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,33 +262,17 @@ def _spread(length: int, count: int) -> list[int]:
     return [int(index) for index in np.unique(np.linspace(0, length - 1, count).round().astype(int))]
 
 
-def folder_source(
-    root: str | Path,
-    *,
-    images: str | None = None,
-    masks: str | None = None,
-    suffix: str = "",
-    unlabelled: str = "refuse",
-    parts: Mapping[str, Any] | None = None,
-    annotations: str | None = None,
-    channels: int | None = None,
-    group_regex: str | None = None,
-    group_csv: str | Path | None = None,
-    intensity_range: tuple[float, float] | None = None,
-    name: str = "folder",
-    **about_masks: Any,
+def folder_source(root: str | Path, **keys: Any) -> FolderSource:
+    """A `FolderSource` from the keys of ``dataset=folder``, those of `FilesRule` and `MasksRule` among them."""
+    files = {f.name: keys.pop(f.name) for f in fields(FilesRule) if f.name in keys}
+    masks = {f.name: keys.pop(f.name) for f in fields(MasksRule) if f.name in keys}
+    return FolderSource(root, FilesRule(**files), MasksRule(**masks), **keys)
+
+
+def _from_keys(
+    root: str, name: str, intensity_range: tuple[float, float] | None, **keys: Any
 ) -> FolderSource:
-    """A `FolderSource` from the keys of ``dataset=folder``."""
-    return FolderSource(
-        root,
-        FilesRule(images, masks, suffix, unlabelled, parts, annotations),
-        MasksRule(**about_masks),
-        channels=channels,
-        group_regex=group_regex,
-        group_csv=group_csv,
-        intensity_range=intensity_range,
-        name=name,
-    )
+    return folder_source(root, name=name, intensity_range=intensity_range, **keys)
 
 
 @dataclass
@@ -330,4 +314,4 @@ class FolderKeys(DatasetKeys):
     group_csv: str | None = key("CSV with columns file, group")
 
 
-LAYOUTS.register("folder", Layout(FolderKeys, folder_source))
+LAYOUTS.register("folder", Layout(FolderKeys, _from_keys))
