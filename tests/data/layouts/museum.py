@@ -271,6 +271,16 @@ def _turned(root: Path) -> None:
         save(root / f"masks/{name}.png", binary(i) * np.uint8(255))
 
 
+def _stored_on_its_side(root: Path) -> None:
+    """Pictures and masks as the sensor wrote them; the turn stands in the picture's EXIF alone."""
+    for i, name in enumerate(NAMES):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        path = _made(root / f"images/{name}.jpg")
+        Image.fromarray(np.rot90(picture(i))).save(path, exif=exif, quality=95)
+        save(root / f"masks/{name}.png", np.ascontiguousarray(np.rot90(white(i))))
+
+
 def _nnunet(root: Path) -> None:
     for i, name in enumerate(NAMES):
         test = PARTS[i] == "test"
@@ -596,5 +606,6 @@ CONVENTIONS: dict[str, Convention] = {
     "npy": Convention(pairs("images/{name}.npy", "masks/{name}.npy", classes), classes),
     "npz": Convention(pairs("images/{name}.npz", "masks/{name}.npz", classes), classes),
     "turned by the camera": Convention(_turned),
+    "turned by the camera, masks not": Convention(_stored_on_its_side),
     "pages of a tif": Convention(_stack, groups=1),
 }

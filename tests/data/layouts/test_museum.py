@@ -187,3 +187,10 @@ def test_listing_and_pairing_open_no_image(tmp_path, monkeypatch):
             museum.text(f"deep/x_{path}", "no image")(tmp_path / "other")
     assert len(find_pairs(tmp_path, FilesRule()).pairs) == 50
     assert len(find_pairs(tmp_path / "other", FilesRule()).pairs) == 50
+
+
+def test_masks_that_are_turned_with_their_images_are_told(tmp_path):
+    museum.CONVENTIONS["turned by the camera, masks not"].write(tmp_path / "a")
+    museum.CONVENTIONS["turned by the camera"].write(tmp_path / "b")
+    assert any("a9.jpg" in note for note in folder_source(tmp_path / "a").notes)
+    assert not any("a9.jpg" in note for note in folder_source(tmp_path / "b").notes)

@@ -6,6 +6,7 @@ Which image goes with which masks is found out by `unet_train.data.pairing`, wha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from unet_train.data.annotations.shapes import rasterise
-from unet_train.data.io.images import image_pages, image_size, is_tif_name, read_image, read_stored
+from unet_train.data.io.images import image_pages, image_size, is_tif_name, read_image, read_stored, turn_of
+from unet_train.data.io.turns import turned
 from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, palette_of_classes, refuse_binary
 from unet_train.data.masks.background import FIRST_CLASS
@@ -25,7 +27,7 @@ from unet_train.data.masks.values import distinct, list_values
 from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
 from unet_train.data.pairing.groups import group_records
 from unet_train.data.pairing.outlines import ANNOTATIONS, NO_ANNOTATIONS
-from unet_train.data.pairing.pairs import Pair
+from unet_train.data.pairing.pairs import Pair, first_of
 from unet_train.data.pairing.parts import PART_NAMES
 from unet_train.data.pairing.sequences import describe_sequences
 from unet_train.data.records import IGNORE, Record, Truth
@@ -33,6 +35,7 @@ from unet_train.errors import UserError
 from unet_train.keys import key
 
 _SAMPLED_MASKS = 256
+_SAMPLED_TURNS = 32
 _SAMPLED_PIXELS = 100_000_000  # about a second of reading
 
 
@@ -105,6 +108,8 @@ class FolderSource(FilesSource):
         self._reader = found_classes.reader
         self.has_background = found_classes.has_background
         self.notes += found_classes.notes
+        if found.annotations is None:
+            self.notes += self._describe_turned_masks()
         if group_regex is None and group_csv is None:
             self.notes += describe_sequences(self._records)
 
@@ -164,16 +169,35 @@ class FolderSource(FilesSource):
         return Truth(classes=classes, instances=instances)
 
     def _read_mask(self, path: str, record: Record) -> np.ndarray:
-        labels = self._reader.labels(path, read_stored(path, page=record.page))
-        self._check_size(path, labels, record)
-        return labels
+        return self._fit(path, self._reader.labels(path, read_stored(path, page=record.page)), record)
 
-    def _check_size(self, path: str, labels: np.ndarray, record: Record) -> None:
+    def _fit(self, path: str, labels: np.ndarray, record: Record) -> np.ndarray:
+        """A mask of the image's size; one drawn on the picture as it is stored is turned as the image is."""
         height, width, _ = image_size(record.image, channels=self._declared_channels, page=record.page)
-        if labels.shape != (height, width):
-            raise UserError(
-                f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {record.image}"
-            )
+        if labels.shape == (height, width):
+            return labels
+        if labels.shape == (width, height) and (turn := turn_of(record.image)) >= 5:
+            return np.ascontiguousarray(turned(labels, turn))
+        raise UserError(
+            f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {record.image}"
+        )
+
+    def _describe_turned_masks(self) -> list[str]:
+        """A sentence on masks that were drawn on the pictures as they are stored, by the headers of a sample."""
+        found = []
+        for index in _spread(len(self._records), min(len(self._records), _SAMPLED_TURNS)):
+            record = self._records[index]
+            with contextlib.suppress(UserError):  # the data check reports unreadable files
+                if turn_of(record.image) >= 5:
+                    size = image_size(record.image)[:2]
+                    if size[0] != size[1] and image_size(record.labels["mask"])[:2] == size[::-1]:
+                        found.append(Path(record.image).name)
+        if not found:
+            return []
+        return [
+            f"masks that fit the picture only as it is stored are turned as the camera says, like the images: "
+            f"{first_of(found)}"
+        ]
 
     def _draw(self, record: Record) -> Truth:
         """The outlines of an image; numbered objects where there is one class of them."""
@@ -187,8 +211,7 @@ class FolderSource(FilesSource):
         """Several masks of one image: each marks one object, a later one above an earlier."""
         instances: np.ndarray | None = None
         for number, path in enumerate((record.labels["mask"], *record.more_labels), 1):
-            marked = foreground_of(read_stored(path))
-            self._check_size(path, marked, record)
+            marked = self._fit(path, foreground_of(read_stored(path)), record)
             if instances is None:
                 instances = np.zeros(marked.shape, np.int32)
             instances[marked] = number
