@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 wanted=${2:-}
-extras=dev,timm,export,annotations
+extras=dev,timm,export,annotations,volumes
 
 fail() {
     echo "setup: $*" >&2

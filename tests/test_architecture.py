@@ -64,6 +64,7 @@ KEPT_TO = {
     "imagecodecs": ("data/io/",),
     "timm": ("models/",),
     "roifile": ("data/annotations/",),
+    "nibabel": ("data/io/",),
     "torchvision": ("models/",),
     "matplotlib": ("reporting/",),
     "tensorboard": ("reporting/",),

@@ -68,7 +68,7 @@ def test_installs_once_and_again_after_a_change(checkout, tmp_path):
     assert first.returncode == 0, first.stderr
     assert (checkout / ".venv" / "bin" / "python").exists()
     assert len(installs(log)) == 1
-    assert installs(log)[0].endswith("-e .[dev,timm,export,annotations]")
+    assert installs(log)[0].endswith("-e .[dev,timm,export,annotations,volumes]")
 
     again = make(checkout, "setup", f"PYTHON={python}")
     assert (again.returncode, again.stdout) == (0, "")

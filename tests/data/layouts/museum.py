@@ -248,6 +248,26 @@ def _stack(root: Path) -> None:
     tifffile.imwrite(_made(root / "masks/volume.tif"), masks, photometric="minisblack")
 
 
+def _volumes(root: Path) -> None:
+    """Two volumes of three slices, one stored with other axes; values of two types."""
+    import nibabel
+
+    for number in range(2):
+        scenes = range(3 * number, 3 * number + 3)
+        affine = np.diag([2.0, 2.0, 3.0, 1.0])
+        for folder, draw, kind in (
+            ("imagesTr", lambda i: picture(i, 1).astype(np.int16), np.int16),
+            ("labelsTr", lambda i: classes(i).astype(np.float32), np.float32),
+        ):
+            # Columns from left to right, rows from front to back.
+            stack = np.stack([np.rot90(draw(i), -1) for i in scenes], axis=-1).astype(kind)
+            image = nibabel.Nifti1Image(stack, affine)
+            if number:
+                image = image.as_reoriented(np.array([[1, -1], [0, 1], [2, 1]]))
+            ending = "_0000.nii.gz" if folder == "imagesTr" else ".nii.gz"
+            nibabel.save(image, _made(root / f"{folder}/p{number}{ending}"))
+
+
 def _white_is_zero(root: Path) -> None:
     for i, name in enumerate(NAMES):
         save(root / f"images/{name}.tif", picture(i))
@@ -608,4 +628,7 @@ CONVENTIONS: dict[str, Convention] = {
     "turned by the camera": Convention(_turned),
     "turned by the camera, masks not": Convention(_stored_on_its_side),
     "pages of a tif": Convention(_stack, groups=1),
+    "NIfTI volumes": Convention(
+        _volumes, classes, groups=2, parts=("train",) * COUNT, keys={"intensity_range": (0.0, 255.0)}
+    ),
 }

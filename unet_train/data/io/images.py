@@ -47,6 +47,7 @@ from unet_train.data.io.tif import (
 )
 from unet_train.data.io.turns import UPRIGHT, turned, turned_size
 from unet_train.data.io.values import fit_channels, scale
+from unet_train.data.io.volumes import is_volume_name, read_volume_slice, volume_pages, volume_slice_size
 from unet_train.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".npy", ".npz")
@@ -102,7 +103,7 @@ def read_unscaled(path: str | Path, *, channels: int | None = None, page: int | 
         As `read_image`, as far as values do not matter.
     """
     path = Path(path)
-    found = _decode(path, channels=channels) if page is None else read_tif_page(path, page)
+    found = _decode(path, channels=channels) if page is None else _decode_page(path, page)
     array = turned(found.array, found.turn)
     if array.ndim == 2:
         array = array[:, :, None]
@@ -180,7 +181,7 @@ def read_stored(path: str | Path, *, page: int | None = None) -> Stored:
         Unreadable file, values that are not whole numbers in 32 bits, colours of more than 8 bits.
     """
     path = Path(path)
-    found = _decode(path, labels=True, pages=True) if page is None else read_tif_page(path, page, labels=True)
+    found = _decode(path, labels=True, pages=True) if page is None else _decode_page(path, page, labels=True)
     if found.pages:
         upright = [turned(page, found.turn) for page in _whole(found.array, path)]
         return Stored(np.stack(upright), pages=True)
@@ -213,10 +214,18 @@ def read_palette(path: str | Path) -> np.ndarray | None:
         Unreadable file.
     """
     path = Path(path)
+    if is_volume_name(path):
+        return None
     head = read_bytes(path, 16)
     if is_tif(head):
         return tif_palette(path)
     return None if is_array_file(head) else picture_palette(path, read_bytes(path))
+
+
+def without_ending(name: str) -> str:
+    """A file's name or path without its ending, of which ``.nii.gz`` is one."""
+    stem, ending = os.path.splitext(name)
+    return stem[:-4] if ending.lower() == ".gz" and stem.lower().endswith(".nii") else stem
 
 
 def turn_of(path: str | Path) -> int:
@@ -230,19 +239,26 @@ def turn_of(path: str | Path) -> int:
         Unreadable file.
     """
     path = Path(path)
+    if is_volume_name(path):
+        return UPRIGHT
     head = read_bytes(path, 16)
     if is_tif(head):
         return file_turn(path)
     return UPRIGHT if is_array_file(head) else picture_size(path, read_bytes(path))[3]
 
 
-def is_tif_name(path: Path) -> bool:
-    """Whether a file's ending says tif."""
-    return path.suffix.lower() in (".tif", ".tiff")
+def may_hold_pages(path: Path) -> bool:
+    """Whether a file's ending is that of a format that may hold several images: tif and volumes."""
+    return path.suffix.lower() in (".tif", ".tiff") or is_volume_name(path)
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file's ending is that of an image or of a volume."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES or is_volume_name(name)
 
 
 def image_pages(path: str | Path, *, channels: int | None = None) -> int:
-    """How many pages of one size a tif holds, each an image; 0 where it is one image, or as many channels as declared.
+    """How many pages of one size a tif holds, or slices a volume; 0 for one image, or as many channels as declared.
 
     Raises
     ------
@@ -250,6 +266,8 @@ def image_pages(path: str | Path, *, channels: int | None = None) -> int:
         Unreadable file.
     """
     path = Path(path)
+    if is_volume_name(path):
+        return volume_pages(path)
     return tif_pages(path, channels) if is_tif(read_bytes(path, 16)) else 0
 
 
@@ -264,6 +282,8 @@ def image_size(
         As `read_image`, as far as the header tells.
     """
     path = Path(path)
+    if is_volume_name(path):
+        return *volume_slice_size(path), 1
     head = read_bytes(path, 16)
     if is_tif(head):
         height, width, count, turn = tif_size(path, channels, page)
@@ -378,6 +398,13 @@ def _decode(path: Path, *, channels: int | None = None, labels: bool = False, pa
     if found.array.size == 0:
         raise UserError(f"{path}: the image has no pixels ({found.array.shape})")
     return found
+
+
+def _decode_page(path: Path, number: int, *, labels: bool = False) -> Decoded:
+    """One page of a tif, or one slice of a volume."""
+    if is_volume_name(path):
+        return read_volume_slice(path, number)
+    return read_tif_page(path, number, labels=labels)
 
 
 def _grey_if_equal(array: np.ndarray) -> np.ndarray:

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from unet_train.data.annotations.shapes import rasterise
-from unet_train.data.io.images import image_pages, image_size, is_tif_name, read_image, read_stored, turn_of
+from unet_train.data.io.images import (
+    image_pages,
+    image_size,
+    may_hold_pages,
+    read_image,
+    read_stored,
+    turn_of,
+)
 from unet_train.data.io.turns import turned
 from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, palette_of_classes, refuse_binary
@@ -239,7 +246,7 @@ class FolderSource(FilesSource):
     def _first_is_a_stack(self, pairs: Sequence[Pair]) -> bool:
         """Whether the first image's file holds several pages; the others are alike, and listing opens no more files."""
         first = pairs[0].image
-        return is_tif_name(first) and image_pages(first, channels=self._declared_channels) > 0
+        return may_hold_pages(first) and image_pages(first, channels=self._declared_channels) > 0
 
     def _records_of(self, pair: Pair, stacks: bool) -> list[Record]:
         """One record, or one for each page of a file that holds several."""

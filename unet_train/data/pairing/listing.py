@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from unet_train.data.io.images import IMAGE_SUFFIXES, natural_key
+from unet_train.data.io.images import is_picture_name, natural_key
 
 _NOT_DATA = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -18,7 +18,7 @@ class Listing:
     Attributes
     ----------
     pictures : tuple of str
-        Files whose ending is one of `IMAGE_SUFFIXES`.
+        Files whose ending is that of an image or a volume.
     others : tuple of str
     """
 
@@ -36,8 +36,7 @@ def list_files(folder: Path) -> Listing:
         start = "" if inside == "." else inside + "/"
         for name in names:
             if _is_data(name):
-                picture = os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-                (pictures if picture else others).append(start + name)
+                (pictures if is_picture_name(name) else others).append(start + name)
     return Listing(tuple(sorted(pictures, key=natural_key)), tuple(sorted(others, key=natural_key)))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os.path
 from pathlib import Path
 
-from unet_train.data.io.images import IMAGE_SUFFIXES, list_images
+from unet_train.data.io.images import without_ending
+from unet_train.data.pairing.listing import list_files
 from unet_train.data.pairing.matching import Match, match, refuse_channels
 from unet_train.data.pairing.names import Name
 from unet_train.data.pairing.pairs import Pairing, first_of
@@ -79,10 +79,10 @@ def _parts_inside(
     root: Path, image_root: Path, masks: str, parts: dict[str, Path], found: Pairing
 ) -> list[tuple[Path, Path, str | None]]:
     """Folders of ``images/train``, ``images/val`` …"""
-    loose = list_images(image_root)
+    loose = [path for path in list_files(image_root).pictures if "/" not in path]
     if loose:
         raise UserError(
-            f"{image_root}: holds {next(iter(parts.values())).name}/, a part of the split, and {loose[0].name} beside "
+            f"{image_root}: holds {next(iter(parts.values())).name}/, a part of the split, and {loose[0]} beside "
             "it; move that into one of the parts"
         )
     others = sorted(
@@ -100,8 +100,9 @@ def _parts_inside(
 
 
 def _pair(root: Path, image_root: Path, mask_root: Path, part: str | None, suffix: str) -> Pairing:
-    images = [_name(root, image_root, path, part) for path in list_images(image_root, recursive=True)]
-    masks = [_name(root, mask_root, path, part) for path in list_images(mask_root, recursive=True)]
+    listed = {folder: list_files(folder) for folder in (image_root, mask_root)}
+    images = [_name(root, image_root, path, part) for path in listed[image_root].pictures]
+    masks = [_name(root, mask_root, path, part) for path in listed[mask_root].pictures]
     if image_root == mask_root:
         images = [name for name in images if not name.stem.endswith(suffix)]
         masks = [name for name in masks if name.stem.endswith(suffix)]
@@ -122,14 +123,11 @@ def _pair(root: Path, image_root: Path, mask_root: Path, part: str | None, suffi
     pairing.rule = _rule(root, image_root, mask_root, found, suffix)
     if not found.by_equal_names:
         pairing.notes.append(pairing.rule)
-    for folder in dict.fromkeys((image_root, mask_root)):
-        unread = sorted(
-            path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
-            if path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
-        if unread:
-            pairing.notes.append(f"{folder}: {len(unread)} files not read: {first_of(unread)}")
+    for folder, listing in listed.items():
+        if listing.others:
+            pairing.notes.append(
+                f"{folder}: {len(listing.others)} files not read: {first_of(list(listing.others))}"
+            )
     return pairing
 
 
@@ -144,9 +142,8 @@ def _looked_for(root: Path, mask_root: Path, name: Name, suffix: str) -> str:
     return f"looked for {(mask_root / (name.stem + suffix)).relative_to(root).as_posix()} with any ending"
 
 
-def _name(root: Path, folder: Path, path: Path, part: str | None) -> Name:
-    stem = os.path.splitext(path.relative_to(folder).as_posix())[0]
-    return Name(path.relative_to(root).as_posix(), stem, part)
+def _name(root: Path, folder: Path, path: str, part: str | None) -> Name:
+    return Name((folder / path).relative_to(root).as_posix(), without_ending(path), part)
 
 
 def _existing(folder: Path) -> Path:

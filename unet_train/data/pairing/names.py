@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from dataclasses import dataclass
 
+from unet_train.data.io.images import without_ending
 from unet_train.data.pairing.parts import part_in
 from unet_train.data.pairing.words import Role, role_of
 
@@ -41,7 +41,7 @@ class Name:
     @property
     def ending(self) -> str:
         """Such as ``.png``, in small letters."""
-        return os.path.splitext(self.path)[1].lower()
+        return self.path[len(without_ending(self.path)) :].lower()
 
 
 def take_apart(path: str) -> Name:
@@ -60,5 +60,5 @@ def take_apart(path: str) -> Name:
             role, place = own_role, folder
         elif not found:
             kept.append(folder)
-    stem = os.path.splitext(file)[0]
+    stem = without_ending(file)
     return Name(path, "/".join([*kept, stem]), part, role, place)

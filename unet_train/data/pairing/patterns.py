@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Sequence
 
-from unet_train.data.io.images import IMAGE_SUFFIXES
+from unet_train.data.io.images import is_picture_name, without_ending
 from unet_train.data.pairing.affixes import Affixes
 from unet_train.data.pairing.names import Name
 from unet_train.data.pairing.parts import PART_OF_NAME, part_in
@@ -60,8 +59,8 @@ class Pattern:
                 seen.add(name)
             else:
                 pieces.append(re.escape(piece))
-        if os.path.splitext(text)[1].lower() not in IMAGE_SUFFIXES:
-            pieces.append(r"\.[^./]+")
+        if not is_picture_name(text):
+            pieces.append(r"(?:\.nii)?\.[^./]+")
         self._regex = re.compile("".join(pieces))
 
     def match(self, path: str) -> dict[str, str] | None:
@@ -101,7 +100,7 @@ def describe_names(names: Sequence[Name], affixes: Affixes, *, several: bool = F
     """
     depth = {name.path.count("/") for name in names}
     folders = [[_with_part(folder) for folder in name.path.split("/")[:-1]] for name in names]
-    endings = {os.path.splitext(name.path)[1] for name in names}
+    endings = {name.path[len(without_ending(name.path)) :] for name in names}
     ending = endings.pop() if len(endings) == 1 else ""
     file = ("*" if several else str(affixes)) + (ending or (".*" if several else ""))
     levels: list[str] = []

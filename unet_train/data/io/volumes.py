@@ -1,0 +1,115 @@
+"""NIfTI volumes: axial slices with the front of the head up, whatever the order of the axes in the file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from unet_train.data.io.files import Decoded, broken
+from unet_train.errors import UserError
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+"""File name endings of volumes, compared without case."""
+
+
+def is_volume_name(path: str | Path) -> bool:
+    """Whether a file's ending says NIfTI."""
+    return str(path).lower().endswith(VOLUME_SUFFIXES)
+
+
+def volume_pages(path: Path) -> int:
+    """Number of slices.
+
+    Raises
+    ------
+    UserError
+        A damaged file, more than three dimensions.
+    """
+    return int(_volume(str(path), _stamp(path)).shape[2])
+
+
+def volume_slice_size(path: Path) -> tuple[int, int]:
+    """Height and width of a slice.
+
+    Raises
+    ------
+    UserError
+        As `volume_pages`.
+    """
+    width, height = _volume(str(path), _stamp(path)).shape[:2]
+    return int(height), int(width)
+
+
+def read_volume_slice(path: Path, number: int) -> Decoded:
+    """One axial slice, with the values of the file.
+
+    Parameters
+    ----------
+    path : Path
+    number : int
+        From 0, from the feet up.
+
+    Raises
+    ------
+    UserError
+        A damaged file, no such slice.
+    """
+    volume = _volume(str(path), _stamp(path))
+    if number >= volume.shape[2]:
+        raise UserError(f"{path}: has {volume.shape[2]} slices where slice {number + 1} is wanted")
+    try:
+        return Decoded(np.ascontiguousarray(np.rot90(np.asarray(volume[:, :, number]))))
+    except Exception as error:
+        raise broken(path, error) from None
+
+
+def nibabel_library(needed_for: Path) -> ModuleType:
+    """``nibabel``, the extra.
+
+    Raises
+    ------
+    UserError
+        If it is not installed or does not load; `needed_for` is named.
+    """
+    try:
+        import nibabel
+    except (ImportError, RuntimeError, OSError) as error:
+        detail = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{needed_for}: nibabel cannot be imported ({detail}): NIfTI volumes need the extra, "
+            'pip install "unet-train[volumes]"'
+        ) from error
+    return nibabel
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+@lru_cache(maxsize=2)  # an image and its mask: their slices are read one after the other
+def _volume(path: str, stamp: int) -> Any:
+    """The volume as an array, axes from left, back and feet to right, front and head."""
+    nibabel = nibabel_library(Path(path))
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+        volume = np.asanyarray(image.dataobj)
+    except UserError:
+        raise
+    except Exception as error:
+        raise broken(Path(path), error) from None
+    shape = volume.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise UserError(
+            f"{path}: a volume of {'×'.join(map(str, volume.shape))}; one with three dimensions is expected, so save "
+            "each time or contrast as a file"
+        )
+    return volume.reshape(shape)
