@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from unet_train.planning.choose import choose, choose_length, without
+from unet_train.planning.choose import choose, choose_length, postprocessing_seconds, without
 from unet_train.planning.figures import DataFigures, MachineFigures
 from unet_train.planning.pretrained import Pretrained
 from unet_train.training.pace import is_validated
@@ -128,6 +128,17 @@ def test_training_and_validation_fit_the_minutes(minutes, step, validation):
         assert total >= 0.75 * seconds or epochs * samples < 100 * 4  # the time is used
         assert validations == 1 or validations * validation <= 0.2 * seconds
     assert 1 <= validations <= epochs <= 40
+
+
+def test_time_after_the_last_epoch_is_kept_free():
+    def steps(afterwards):
+        chosen = {c.key: c.value for c in choose_length(4, 0.5, 1.0, 4, afterwards)}
+        return chosen["trainer.epochs"] * chosen["trainer.samples_per_epoch"] / 4
+
+    assert steps(0) * 0.5 > 170
+    assert steps(60) * 0.5 < 170
+    assert steps(10_000) > 100  # half of the time is for training in any case
+    assert postprocessing_seconds(replace(CELLS, width=512)) == pytest.approx(6 * 8)
 
 
 def test_what_the_user_chose_is_left_out():

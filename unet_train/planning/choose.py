@@ -25,6 +25,9 @@ DIVISOR = 32  # of the sides of crops: the greatest stride of an encoder
 
 SHARE_OF_TIME = 0.95  # of the minutes; the rest is for reading, the first step and the last files
 VALIDATION_SHARE = 0.2  # of the time, at most; one is done in any case
+SECONDS_PER_FRAME = 8.0
+"""Of 512² pixels, for about 50 sets of parameters: `inference.objects.choose_parameters`."""
+
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 40
 
 
@@ -82,8 +85,17 @@ def choose(
     ]
 
 
+def postprocessing_seconds(data: DataFigures) -> float:
+    """What choosing the objects' parameters on the validation images takes after the last epoch, roughly."""
+    return SECONDS_PER_FRAME * data.validation_images * data.height * data.width / 512**2
+
+
 def choose_length(
-    minutes: float, step_seconds: float, validation_seconds: float, batch_size: int
+    minutes: float,
+    step_seconds: float,
+    validation_seconds: float,
+    batch_size: int,
+    afterwards: float = 0.0,
 ) -> list[Choice]:
     """Epochs and samples that fit the minutes, validation counted in.
 
@@ -96,8 +108,10 @@ def choose_length(
     validation_seconds : float
         Of one validation of all its images.
     batch_size : int
+    afterwards : float
+        Seconds that are needed after the last epoch.
     """
-    seconds = minutes * 60 * SHARE_OF_TIME
+    seconds = max(minutes * 60 * SHARE_OF_TIME - afterwards, minutes * 30)
     affordable = (
         math.floor(VALIDATION_SHARE * seconds / validation_seconds) if validation_seconds else MOST_EPOCHS
     )

@@ -14,7 +14,7 @@ from unet_train.data.layouts import AUTO
 from unet_train.data.pairing.sequences import propose_group_regex
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
-from unet_train.planning.choose import Choice, choose, choose_length, without
+from unet_train.planning.choose import Choice, choose, choose_length, postprocessing_seconds, without
 from unet_train.planning.figures import DataFigures, look_at_data
 from unet_train.planning.pretrained import find_pretrained
 from unet_train.planning.trial import machine_for, try_steps
@@ -89,7 +89,14 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         chosen.append(Choice("trainer.batch_size", trial.batch_size, why))
         chosen.append(Choice("trainer.accumulate", trial.accumulate, "as many crops to a step all the same"))
     crops = trial.batch_size * trial.accumulate
-    length = choose_length(minutes, trial.step_seconds, trial.image_seconds * len(split.val), crops)
+    parted = any(choice.key == "dataset.target" for choice in chosen) or config.dataset.target != "classes"
+    length = choose_length(
+        minutes,
+        trial.step_seconds,
+        trial.image_seconds * len(split.val),
+        crops,
+        postprocessing_seconds(data) if parted else 0.0,
+    )
     title = [
         f"A plan for {minutes:g} minutes on {machine}. Train it: unet-train plan=FILE; keys on the command line win.",
         _describe(data, source.pairing),
