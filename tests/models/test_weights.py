@@ -559,12 +559,10 @@ def test_brain_weights_without_network(torch_home, no_network):
     assert str(torch_home / "unet-e012d006.pt") in str(caught.value)
 
 
-@pytest.mark.parametrize("size", range(5))
-def test_every_lite_size_finds_its_blocks(size):
-    """Tensors of timm's own net, named as published by a walk through its modules, come back to their places."""
+def published_lite(size):
+    """timm's net of a size with random weights, and these weights named as published by a walk through its modules."""
     timm = pytest.importorskip("timm")
-    name = f"tf_efficientnet_lite{size}"
-    net = timm.create_model(name)
+    net = randomise(timm.create_model(f"tf_efficientnet_lite{size}"))
     separable = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
     inverted = {
         "conv_pw": "_expand_conv",
@@ -581,11 +579,33 @@ def test_every_lite_size_finds_its_blocks(size):
         for ours, theirs in table.items():
             for leaf, value in getattr(block, ours).state_dict().items():
                 published[f"_blocks.{index}.{theirs}.{leaf}"] = value
-    encoder = build_encoder("timm", 3, name=name)
-    report = load_tensors(encoder, published, "made")
+    return net, published
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_every_lite_size_finds_its_blocks(size, tmp_path, no_network):
+    net, published = published_lite(size)
+    torch.save(published, tmp_path / "lite.pth")
+    encoder = build_encoder("timm", 3, name=f"tf_efficientnet_lite{size}").eval()
+    report = load_imagenet(encoder, tmp_path / "lite.pth")
     assert not report.missing
     for key, value in encoder.net.state_dict().items():
         assert torch.equal(value, net.state_dict()[key]), key
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = net.blocks(net.bn1(net.conv_stem(image)))
+        found = encoder(image)[-1]
+    assert float(expected.std()) > 0
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(0, 2), (2, 0), (1, 0), (0, 1), (2, 1), (4, 3)])
+def test_another_lite_size_is_refused(given, wanted, tmp_path):
+    torch.save(published_lite(given)[1], tmp_path / "lite.pth")
+    encoder = build_encoder("timm", 3, name=f"tf_efficientnet_lite{wanted}")
+    with pytest.raises(UserError, match=rf"lite\.pth .*name=tf_efficientnet_lite{wanted}\b") as caught:
+        load_imagenet(encoder, tmp_path / "lite.pth")
+    assert "\n" not in str(caught.value)
 
 
 # --- milesial/Pytorch-UNet -----------------------------------------------------------------------------------
@@ -626,7 +646,9 @@ def milesial_forward(state, x):
 
     def double(start, x):
         for conv, norm in ((0, 1), (3, 4)):
-            x = functional.conv2d(x, state[f"{start}.{conv}.weight"], padding=1)
+            x = functional.conv2d(
+                x, state[f"{start}.{conv}.weight"], state.get(f"{start}.{conv}.bias"), padding=1
+            )
             statistics = (state[f"{start}.{norm}.running_mean"], state[f"{start}.{norm}.running_var"])
             affine = (state[f"{start}.{norm}.weight"], state[f"{start}.{norm}.bias"])
             x = functional.relu(functional.batch_norm(x, *statistics, *affine))
@@ -650,19 +672,83 @@ def classic(features=4, depth=4, channels=3, outputs=2, **keys):
     return build_model(ModelSpec(encoder, channels, ["background", *"abcdefg"[: outputs - 1]], **keys))
 
 
-@pytest.mark.parametrize("wrap", ["", "module.", "state_dict"])
+@pytest.mark.parametrize("wrap", ["", "module.", "model.", "state_dict", "model"])
 @pytest.mark.parametrize("depth", [2, 4])
 def test_a_net_of_milesials_repository_gives_its_own_logits(tmp_path, wrap, depth):
     state = milesial_state(depth=depth)
-    saved = {wrap + name: value for name, value in state.items()} if wrap == "module." else state
-    saved = {"state_dict": saved} if wrap == "state_dict" else saved | {"mask_values": [0, 255]}
+    saved = {wrap + name: value for name, value in state.items()} if wrap.endswith(".") else state
+    saved = {wrap: saved} if wrap in ("state_dict", "model") else saved | {"mask_values": [0, 255]}
     torch.save(saved, tmp_path / "milesial.pth")
     model = classic(depth=depth).eval()
     report = load_file(model, tmp_path / "milesial.pth")
     assert not report.missing
-    x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    assert not report.left_out
+    check_milesial_logits(model, state)
+
+
+def check_milesial_logits(model, state):
+    channels = state["inc.double_conv.0.weight"].shape[1]
+    x = torch.rand(2, channels, 32, 48, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(model(x), milesial_forward(state, x), rtol=1e-5, atol=1e-5)
+        expected = milesial_forward(state, x.to(model.head.weight.dtype))
+        assert float(expected.std()) > 0.05
+        torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_biases_of_milesials_earlier_versions_count():
+    """They had a bias before each norm, for which our net has no place but the running mean."""
+    state, draw = milesial_state(), torch.Generator().manual_seed(2)
+    for name in [name for name in state if name.endswith(("double_conv.0.weight", "double_conv.3.weight"))]:
+        state[name.replace("weight", "bias")] = torch.randn(len(state[name]), generator=draw)
+    before = {name: value.clone() for name, value in state.items()}
+    model = classic().eval()
+    report = load_tensors(model, state, "file.pth")
+    assert not report.missing
+    assert not report.left_out
+    check_milesial_logits(model, state)
+    assert all(torch.equal(value, before[name]) for name, value in state.items())
+
+
+def test_one_output_of_milesials_net_is_our_sigmoid_head():
+    state = milesial_state(outputs=1)
+    model = classic(head="sigmoid").eval()
+    assert not load_tensors(model, state, "file.pth").missing
+    check_milesial_logits(model, state)
+
+
+def test_a_net_of_milesials_repository_without_its_head_or_for_an_encoder_alone():
+    state = milesial_state(features=8)
+    model = classic(features=8)
+    headless = {name: value for name, value in state.items() if not name.startswith("outc.")}
+    assert load_tensors(model, headless, "file.pth").missing == ["head.weight", "head.bias"]
+    assert torch.equal(
+        model.encoder.levels[4].conv2.weight, state["down4.maxpool_conv.1.double_conv.3.weight"]
+    )
+    encoder = build_encoder("unet", 3, init_features=8, depth=4)
+    assert not load_tensors(encoder, state, "file.pth").missing
+    assert torch.equal(encoder.levels[4].conv2.weight, state["down4.maxpool_conv.1.double_conv.3.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"inc.double_conv.5.weight": torch.ones(4)}, "inc.double_conv.5.weight"),
+        ({"up1.attention.weight": torch.ones(4)}, "up1.attention.weight"),
+        ({"inc.double_conv.0.weight": torch.ones(4)}, "inc.double_conv.0.weight"),
+        ({"up2.conv.double_conv.0.weight": torch.tensor(1.0)}, "up2.conv.double_conv.0.weight"),
+        ({"down4.maxpool_conv.1.double_conv.0.weight": torch.ones(64, 32, 5, 5)}, "down4.maxpool_conv.1"),
+        ({"down4.maxpool_conv.1.double_conv.1.running_var": None}, "down4.maxpool_conv.1.double_conv.1"),
+    ],
+)
+def test_variants_of_milesials_net_are_refused_by_the_layer(change, named):
+    state = milesial_state() | change
+    state = {name: value for name, value in state.items() if value is not None}
+    model = classic()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=rf"file\.pth: .*{named}") as caught:
+        load_tensors(model, state, "file.pth")
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_other_sizes_than_the_files_are_refused_with_the_keys_that_fit():
@@ -671,9 +757,15 @@ def test_other_sizes_than_the_files_are_refused_with_the_keys_that_fit():
         classic(features=4, depth=3, channels=1),
         classic(features=8, depth=4, channels=1),
         classic(features=8, depth=3, channels=1, norm="group"),
+        classic(features=8, depth=3, channels=1, norm="none"),
+        classic(features=8, depth=3, channels=1, decoder_channels=[32, 16, 16]),
+        build_model(ModelSpec({"kind": "resnet", "depth": 18}, 1, ["background", "cell"])),
     ):
-        with pytest.raises(UserError, match=r"file\.pth: .*encoder\.init_features=8 encoder\.depth=3"):
+        with pytest.raises(UserError, match=r"file\.pth: .*encoder=unet") as caught:
             load_tensors(model, state, "file.pth")
+        words = str(caught.value).split()
+        assert {"encoder.init_features=8", "encoder.depth=3", "model.norm=batch"} <= set(words)
+        assert "model.decoder_channels=null" in words
     other_head = classic(features=8, depth=3, channels=3, outputs=4)
     report = load_tensors(other_head, state, "file.pth")
     assert report.missing == ["head.weight", "head.bias"]
@@ -688,5 +780,11 @@ def test_its_bilinear_variant_is_refused():
 
 def test_a_checkpoint_as_users_have_it(real_data):
     path = real_data.parent / "cases/weights_milesial/milesial.pth"
-    report = load_file(classic(features=8, channels=1), path)
+    state = torch.load(path, weights_only=True)
+    model = classic(features=8, channels=state["inc.double_conv.0.weight"].shape[1]).eval()
+    report = load_file(model, path)
     assert not report.missing
+    assert not report.adapted
+    # Its weights are drawn so large that logits reach 1e19: float32 rounds them differently in each order of sums.
+    state = {name: value.double() for name, value in state.items() if isinstance(value, torch.Tensor)}
+    check_milesial_logits(model.double(), state)

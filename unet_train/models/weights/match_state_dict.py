@@ -164,7 +164,10 @@ def _our_names(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], sour
     if "_conv_stem.weight" in tensors and "_blocks.0._depthwise_conv.weight" in tensors:
         stages = lite_stages(target)
         return {lite_name(name, stages): value for name, value in tensors.items()}
-    if "inc.double_conv.0.weight" in tensors and "outc.conv.weight" in tensors:
+    stem = "inc.double_conv.0.weight"
+    if whole := next((name for name in tensors if name == stem or name.endswith("." + stem)), None):
+        wrapper = whole.removesuffix(stem)
+        tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
         return milesial_tensors(tensors, target, source)
     return dict(tensors)
 
