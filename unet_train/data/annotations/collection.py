@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from unet_train.data.annotations.shapes import BACKGROUND_NAMES, Shape
 from unet_train.data.io.images import IMAGE_SUFFIXES
-from unet_train.data.pairing.parts import PART_NAMES
+from unet_train.data.part_names import PART_NAMES
 from unet_train.errors import UserError
 
 Reader = Callable[[Path, str], list[Shape]]

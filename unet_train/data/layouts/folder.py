@@ -35,8 +35,8 @@ from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
 from unet_train.data.pairing.groups import group_records
 from unet_train.data.pairing.outlines import ANNOTATIONS, NO_ANNOTATIONS
 from unet_train.data.pairing.pairs import Pair, first_of
-from unet_train.data.pairing.parts import PART_NAMES
 from unet_train.data.pairing.sequences import describe_sequences
+from unet_train.data.part_names import PART_NAMES
 from unet_train.data.records import IGNORE, Record, Truth
 from unet_train.errors import UserError
 from unet_train.keys import key

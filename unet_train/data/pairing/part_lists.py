@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.data.pairing.pairs import Pair, Pairing, first_of
-from unet_train.data.pairing.parts import PART_NAMES, PART_OF_NAME
+from unet_train.data.pairing.parts import PART_OF_NAME
+from unet_train.data.part_names import PART_NAMES
 from unet_train.errors import UserError
 from unet_train.nearest import nearest
 

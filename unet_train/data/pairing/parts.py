@@ -6,14 +6,8 @@ import re
 from pathlib import Path
 
 from unet_train.data.pairing.words import IMAGE_WORDS, MASK_WORDS, tokens
+from unet_train.data.part_names import PART_NAMES
 from unet_train.errors import UserError
-
-PART_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Part → the folder names that mean it, compared without case."""
 
 PART_OF_NAME = {name: part for part, names in PART_NAMES.items() for name in names}
 _SHORT = {"tr": "train", "ts": "test", "val": "val"}  # imagesTr, labelsTs
