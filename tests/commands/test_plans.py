@@ -1,8 +1,10 @@
 """`unet-data plan` and `unet-train plan=…`, as they are typed."""
 
 import json
+import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -130,6 +132,182 @@ def test_a_file_that_is_no_plan(content, says):
 
 
 @pytest.mark.parametrize(
+    ("typed", "blamed"),
+    [
+        ("dataset.scale=-1", False),
+        ("loss.foo=1", False),
+        ("dataset.instance=true", False),
+        ("seed=1", True),  # the plan's own mistake
+    ],
+)
+def test_the_plan_is_blamed_for_its_own_mistakes_alone(root, typed, blamed):
+    write_plan(dataset="folder", dataset__root=str(root), loss="dice")
+    if blamed:
+        write_plan(dataset="folder", dataset__root=str(root), trainer__epochs="many")
+    with pytest.raises(UserError) as refusal:
+        compose_train(["plan=plan.yaml", typed])
+    assert ("plan=plan.yaml" in str(refusal.value)) == blamed
+
+
+def test_the_plan_is_named_where_its_data_are_gone(run_command, capsys):
+    write_plan(dataset="folder", dataset__root="gone")
+    assert run_command("train", "plan=plan.yaml") == 2
+    line = capsys.readouterr().err
+    assert "dataset.root=gone" in line
+    assert "plan=plan.yaml" in line
+
+
+def test_a_section_typed_as_in_the_plan_keeps_the_plans_keys(root):
+    write_plan(dataset="folder", dataset__root="elsewhere", dataset__scale=0.5, loss="dice")
+    words = ["plan=plan.yaml", "dataset=folder", f"dataset.root={root}"]
+    config = compose_train(words).config
+    assert (config.dataset.root, config.dataset.scale) == (str(root), 0.5)
+    assert compose_train(["plan=plan.yaml", "dataset=demo"]).config.dataset.scale == 1.0
+
+
+@pytest.fixture
+def cells():
+    """Object numbers of two large squares that touch, in five images."""
+    from unet_train.data.io.images import write_image, write_labels
+
+    rng = np.random.default_rng(0)
+    for name in ("ash", "elm", "fir", "oak", "yew"):
+        labels = np.zeros((256, 256), np.uint16)
+        labels[40:160, 10:130], labels[40:160, 130:250] = 1, 2
+        write_image(
+            Path(f"cells/images/{name}.png"),
+            (rng.integers(20, 60, labels.shape) + 120 * (labels > 0)).astype(np.uint8),
+        )
+        write_labels(Path(f"cells/masks/{name}.png"), labels)
+    return ["dataset=folder", "dataset.root=cells", "dataset.instances=true", "minutes=0.03"]
+
+
+def test_what_a_plan_chooses_for_touching_cells_is_trained(cells, run_command):
+    before = listing(Path("cells"))
+    assert run_command("train", *cells, *SMALL, "plan=auto", "trainer.epochs=1", "hydra.run.dir=run") == 0
+    plan = yaml.safe_load(Path("run/plan.yaml").read_text())
+    dataset = yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]
+    assert dataset["target"] == plan["dataset.target"] == "foreground_core"
+    assert dataset["scale"] == plan["dataset.scale"] == 0.5
+    assert plan["augmentation.crop_size"] == 128
+    assert listing(Path("cells")) == before
+
+
+def test_another_target_than_the_plan_would_choose(cells, run_command):
+    assert run_command("data", "plan", *cells, *SMALL, "dataset.target=classes", "dataset.scale=1.0") == 0
+    plan = yaml.safe_load(Path("plan.yaml").read_text())
+    assert (plan["dataset.target"], plan["dataset.scale"]) == ("classes", 1.0)
+    assert "dataset.target_params" not in plan
+    config = compose_train(["plan=plan.yaml"]).config
+    assert (config.dataset.target, config.augmentation.crop_size) == ("classes", 256)
+
+
+HUNGRY = """
+import torch
+from torch import nn
+
+class Narrow(nn.Module):
+    def __init__(self, in_channels: int, width: int = 4, most: int = 9) -> None:
+        super().__init__()
+        self.in_channels, self.channels, self.strides = in_channels, [width, width], [1, 2]
+        self.most = most
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        x = self.first(x)
+        return [x, self.second(x)]
+"""
+
+
+@pytest.fixture
+def hungry(own_folder):
+    """An encoder of one's own that runs out of memory above `most` images."""
+    name = f"mine_{uuid.uuid4().hex}"
+    (own_folder / f"{name}.py").write_text(HUNGRY)
+    return [f"encoder._target_={name}.Narrow", "encoder.width=3"]
+
+
+def test_an_encoder_of_ones_own_is_planned_and_trained(root, hungry, run_command):
+    assert run_command("data", "plan", f"dataset.root={root}", "minutes=0.03", *hungry) == 0
+    plan = yaml.safe_load(Path("plan.yaml").read_text())
+    assert "encoder" not in plan
+    assert (plan["encoder.width"], plan["weights"], plan["trainer.batch_size"]) == (3, "random", 4)
+    assert run_command("train", "plan=plan.yaml", "trainer.epochs=1", "hydra.run.dir=run") == 0
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["encoder"]["width"] == 3
+    write_plan(dataset="folder", dataset__root=str(root), encoder="resnet", weights="imagenet")
+    config = compose_train(["plan=plan.yaml", *hungry]).config
+    assert config.weights.kind == "random"
+
+
+@pytest.mark.parametrize(("batch", "most", "fits"), [(4, 2, (2, 2)), (5, 1, (1, 5)), (4, 9, (4, None))])
+def test_a_batch_that_does_not_fit_into_memory(root, hungry, run_command, batch, most, fits):
+    words = [f"dataset.root={root}", "minutes=0.03", *hungry, f"encoder.most={most}"]
+    assert run_command("data", "plan", *words, f"trainer.batch_size={batch}") == 0
+    text = Path("plan.yaml").read_text()
+    plan = yaml.safe_load(text)
+    assert (plan["trainer.batch_size"], plan.get("trainer.accumulate")) == fits
+    assert text.count("trainer.batch_size:") == 1
+    assert plan["trainer.samples_per_epoch"] % batch == 0
+    assert run_command("train", "plan=plan.yaml", "trainer.epochs=1", "hydra.run.dir=run") == 0
+
+
+def test_not_even_one_crop_fits(root, hungry, run_command, capsys):
+    words = [f"dataset.root={root}", "minutes=0.03", *hungry, "encoder.most=0"]
+    assert run_command("data", "plan", *words) == 2
+    assert "augmentation.crop_size" in capsys.readouterr().err
+    assert not Path("plan.yaml").exists()
+
+
+def test_images_of_one_stem_are_on_one_side_of_the_planned_split(write_images, run_command):
+    names = [f"{stem}_{n}.png" for stem in ("ash", "elm", "fir") for n in range(4)]
+    root = write_images(Path("stems"), 12, names=names, mask=lambda i, labels: (labels > 0) * np.uint8(255))
+    assert run_command("data", "plan", f"dataset.root={root}", "minutes=0.03", *SMALL) == 0
+    text = Path("plan.yaml").read_text()
+    assert "8 train, 4 validate" in text
+    assert run_command("train", "plan=plan.yaml", "trainer.epochs=1", "hydra.run.dir=run") == 0
+    parts = json.loads(Path("run/split.json").read_text())
+    stems = {part: {key.split("_")[0].split("/")[-1] for key in parts[part]} for part in ("train", "val")}
+    assert (len(stems["train"]), len(stems["val"])) == (2, 1)
+    assert not stems["train"] & stems["val"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["minutes=3"], ["minutes=3", "plan=auto"]),
+        (["plan=auto", "-m", "seed=0,1"], ["plan=auto", "unet-data plan"]),
+        (["plan=auto", "experiment=demo"], ["experiment=demo"]),
+        (["plan=auto", "resume=run"], ["resume=run", "plan=auto"]),
+        (["plan=auto", "minutes=soon"], ["minutes=soon"]),
+    ],
+)
+def test_words_that_do_not_go_with_a_plan(run_command, capsys, words, says):
+    assert run_command("train", *words) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    for part in says:
+        assert part in line
+
+
+def test_several_processes_do_not_plan_each_by_itself(run_command, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_command("train", "plan=auto", "dataset=folder", "dataset.root=x") == 2
+    assert "plan=auto" in capsys.readouterr().err
+
+
+def test_a_resumed_run_takes_no_plan(root, run_command, capsys, short):
+    words = ["dataset=folder", f"dataset.root={root}", *short, "hydra.run.dir=run"]
+    assert run_command("train", *words) == 0
+    write_plan(dataset="folder", dataset__root=str(root))
+    assert run_command("train", "resume=run", "plan=plan.yaml", "trainer.epochs=2") == 2
+    assert "plan=plan.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["minutes=soon"], "minutes=soon"),
@@ -138,6 +316,11 @@ def test_a_file_that_is_no_plan(content, says):
         (["output=my images/plan.yaml"], "output=my images/plan.yaml"),
         (["trainer.epocs=3"], "trainer.epocs"),
         (["weights=file", "weights.path=x.pt"], "weights=file"),
+        (["weights.path=gone.pt"], "gone.pt"),
+        (["encoder=unet", "weights=imagenet"], "weights=imagenet"),
+        (["experiment=demo"], "experiment=demo"),
+        (["plan=mine.yaml"], "plan=mine.yaml"),
+        (["resume=run"], "resume=run"),
     ],
 )
 def test_a_mistake_in_what_is_to_be_planned(root, run_command, capsys, words, says):

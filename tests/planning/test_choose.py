@@ -38,10 +38,12 @@ def test_plain_data_keep_the_defaults():
         "weights": "random",
         "augmentation": "light",
         "augmentation.orientation": "any",
+        "augmentation.foreground_share": 0.5,
         "loss": "cross_entropy_batch_dice",
         "trainer.batch_size": 4,
     }
-    assert "weights.path" in chosen["encoder"].reason
+    assert "weights.path" in chosen["weights"].reason
+    assert "10.00%" in chosen["augmentation.foreground_share"].reason
     assert "10.00%" in chosen["loss"].reason
 
 
@@ -75,6 +77,25 @@ def test_large_objects_are_seen_at_half_resolution(diameter, height, scaled):
         assert chosen["augmentation.crop_size"].value == 192
 
 
+@pytest.mark.parametrize(("side", "crop"), [(512, 192), (384, 192), (320, 160), (256, 128)])
+def test_a_scaled_crop_is_not_larger_than_the_scaled_image(side, crop):
+    assert plan(objects=50, diameter=110.0, height=side)["augmentation.crop_size"].value == crop
+
+
+@pytest.mark.parametrize(("scale", "crop"), [(1.0, None), (0.5, None), (0.25, 128)])
+def test_a_scale_that_was_given_decides_the_crop(scale, crop):
+    large = replace(CELLS, objects=50, diameter=110.0)
+    chosen = {c.key: c for c in choose(large, MACHINE, None, ANY, scale=scale)}
+    assert "dataset.scale" not in chosen
+    assert (chosen["augmentation.crop_size"].value if crop else None) == crop
+    assert ("augmentation.crop_size" in chosen) == (crop is not None)
+
+
+def test_why_there_are_no_weights():
+    chosen = {c.key: c for c in choose(CELLS, MACHINE, None, ANY, no_weights="as it was given")}
+    assert (chosen["weights"].value, chosen["weights"].reason) == ("random", "as it was given")
+
+
 @pytest.mark.parametrize(("side", "crop"), [(256, None), (255, 256), (200, 224), (96, 96), (20, 32)])
 def test_a_crop_is_not_larger_than_the_images_need(side, crop):
     chosen = plan(height=side, width=900)
@@ -104,10 +125,12 @@ def test_augmentation_by_orientation_and_objects():
     assert chosen["augmentation.orientation"].reason == UP[1]
 
 
-def test_stems_become_groups_unless_there_are_groups():
-    for groups, there in ((30, True), (5, False)):
-        chosen = choose(replace(CELLS, groups=groups), MACHINE, None, ANY, "^(.+)_[0-9]+$")
-        assert any(choice.key == "dataset.group_regex" for choice in chosen) == there
+def test_stems_become_groups():
+    assert "dataset.group_regex" not in plan()
+    chosen = {c.key: c for c in choose(replace(CELLS, groups=5), MACHINE, None, ANY, "^(.+)_[0-9]+$")}
+    assert chosen["dataset.group_regex"].value == "^(.+)_[0-9]+$"
+    for figure in ("30", "5"):
+        assert figure in chosen["dataset.group_regex"].reason
 
 
 @pytest.mark.parametrize("minutes", [0.5, 3, 30, 300])
@@ -141,9 +164,31 @@ def test_time_after_the_last_epoch_is_kept_free():
     assert postprocessing_seconds(replace(CELLS, width=512)) == pytest.approx(6 * 8)
 
 
-def test_what_the_user_chose_is_left_out():
-    chosen = choose(CELLS, MACHINE, LITE, ANY)
-    left = {choice.key for choice in without(chosen, {"encoder", "trainer.batch_size", "dataset.root"})}
-    assert not any(key.startswith("encoder") for key in left)
-    assert "trainer.batch_size" not in left
-    assert "weights" in left
+TOUCHING = replace(CELLS, objects=50, diameter=110.0, contacts=0.5)
+TARGET = {"dataset.target", "dataset.target_params"}
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        ({"dataset", "dataset.root", "trainer.batch_size"}, {"trainer.batch_size"}),
+        ({"dataset._target_"}, set()),
+        ({"dataset.target"}, TARGET),
+        ({"dataset.target_params"}, {"dataset.target_params"}),
+        ({"encoder"}, {"encoder", "encoder.name"}),
+        ({"encoder.depth"}, {"encoder", "encoder.name"}),
+        ({"encoder._target_", "encoder.width"}, {"encoder", "encoder.name"}),
+        ({"loss"}, {"loss"}),
+        ({"loss._target_"}, {"loss"}),
+        ({"loss.class_weights"}, set()),
+        ({"augmentation"}, {"augmentation", *(f"augmentation.{k}" for k in ("crop_size", "orientation"))}),
+        ({"augmentation.crop_size"}, {"augmentation.crop_size"}),
+    ],
+)
+def test_what_the_user_chose_is_left_out(given, gone):
+    chosen = choose(TOUCHING, MACHINE, LITE, ANY)
+    keys = {choice.key for choice in chosen}
+    assert keys >= TARGET | {"dataset.scale", "encoder.name", "augmentation.crop_size"}
+    if "augmentation" in gone:
+        gone = gone | {"augmentation.foreground_share"}
+    assert keys - {choice.key for choice in without(chosen, given)} == gone

@@ -61,3 +61,8 @@ def test_weights_are_taken_from_the_cache_or_the_server_else_there_are_none(tmp_
     cached = find_pretrained(None, "resnet", answers=lambda url: pytest.fail("asked"))
     assert name in cached.where
     assert find_pretrained(None, "unet", answers=lambda url: True) is None
+    # Another depth has other weights than those in the cache.
+    assert find_pretrained(None, "resnet", {"depth": 50}, answers=lambda url: False) is None
+    deeper = find_pretrained(None, "resnet", {"depth": 50}, answers=lambda url: True)
+    assert deeper.keys == {"depth": 50}
+    assert "resnet50" in deeper.where

@@ -19,7 +19,7 @@ from unet_train.commands import shell
 from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import Composed, compose_train
-from unet_train.config.plans import AUTO_PLAN, lay_plan, minutes_of, plan_named
+from unet_train.config.plans import AUTO_PLAN, from_plan, lay_plan, minutes_of, plan_named
 from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
@@ -33,7 +33,19 @@ def main() -> None:
 
 def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
-    if plan_named(arguments.overrides) == AUTO_PLAN:
+    automatic = plan_named(arguments.overrides) == AUTO_PLAN
+    minutes = next((o for o in arguments.overrides if o.startswith("minutes=")), None)
+    if minutes and not automatic:
+        raise UserError(
+            f"{minutes}: goes with plan=auto; the length of a training is trainer.epochs, which "
+            "unet-data plan minutes=… chooses"
+        )
+    if automatic:
+        if arguments.multirun or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError(
+                "plan=auto: each run or process would make a plan of its own; make one first with unet-data plan, "
+                "then say plan=FILE"
+            )
         with tempfile.TemporaryDirectory() as folder:
             return train(with_plan(arguments, Path(folder)))
     if arguments.multirun or arguments.hydra_flags:
@@ -43,7 +55,10 @@ def train(arguments: shell.Arguments) -> int:
         )
         return 0
     composed = compose_train(arguments.overrides, arguments.config_dir)
-    check_train(composed.config)
+    try:
+        check_train(composed.config)
+    except UserError as error:
+        raise UserError(f"{error}{from_plan(str(error), arguments.overrides)}") from error
     if composed.config.trainer.devices > 1 and "RANK" not in os.environ:
         return start_processes(composed, arguments)
     return run(composed)

@@ -26,7 +26,7 @@ from unet_train.config.command_line import (
     take_own_sections,
 )
 from unet_train.config.messages import explain, first_line, from_experiment, not_a_group
-from unet_train.config.plans import lay_plan, plan_named
+from unet_train.config.plans import from_plan, lay_plan
 from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
@@ -117,10 +117,7 @@ def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Co
     try:
         return compose_command("train", planned, config_dir)
     except UserError as error:
-        from_plan = [word.partition("=")[0] for word in planned if word not in overrides]
-        named = next((key for key in from_plan if key in str(error)), None)
-        where = f" (in plan={plan_named(overrides)})" if named else ""
-        raise UserError(f"{error}{where}") from error
+        raise UserError(f"{error}{from_plan(str(error), overrides)}") from error
 
 
 def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
@@ -142,6 +139,8 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
         raise UserError(f"{folder / 'config.yaml'}: holds no config; was it emptied?")
     for override in overrides:
         name = override.partition("=")[0]
+        if name == "plan":
+            raise UserError(f"{override}: a resumed run keeps its choices; start a new run with the plan")
         if name.startswith("hydra."):
             raise UserError(f"{override}: a resumed run stays in its folder; leave this out")
         if isinstance(tree.get(name), dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 
 from unet_train.config.checks import expand
 from unet_train.config.command_line import quoted
-from unet_train.config.schema import PATH_KEYS, SECTIONS
+from unet_train.config.schema import CUSTOM, PATH_KEYS, SECTIONS
 from unet_train.errors import UserError
 
 AUTO_PLAN = "auto"
@@ -29,8 +30,8 @@ def plan_named(overrides: Sequence[str]) -> str | None:
 def lay_plan(overrides: Sequence[str]) -> list[str]:
     """The command line with the keys of its plan, unless it says something else itself.
 
-    A section chosen anew (``encoder=resnet``) takes none of the plan's keys; another encoder takes neither its weights
-    nor its keys of the model.
+    A section chosen otherwise than in the plan (``encoder=resnet``) takes none of the plan's keys; another encoder
+    takes neither its weights nor its keys of the model.
 
     Raises
     ------
@@ -40,16 +41,32 @@ def lay_plan(overrides: Sequence[str]) -> list[str]:
     named = plan_named(overrides)
     if named is None:
         return list(overrides)
-    typed = {o.partition("=")[0].lstrip("+~") for o in overrides}
-    anew = {section for section in SECTIONS if section in typed}
+    plan = read_plan(expand(named))
+    typed = {name.lstrip("+~"): value for name, _, value in (o.partition("=") for o in overrides)}
+    anew = {section for section in SECTIONS if section in typed and typed[section] != str(plan.get(section))}
+    anew |= {section for section in CUSTOM if f"{section}._target_" in typed}
     if "encoder" in anew:
         anew |= set(_GO_BY_THE_ENCODER)
     kept = {
-        key: value
-        for key, value in read_plan(expand(named)).items()
-        if key not in typed and key.partition(".")[0] not in anew
+        key: value for key, value in plan.items() if key not in typed and key.partition(".")[0] not in anew
     }
     return [*words_of(kept), *overrides]
+
+
+def from_plan(message: str, overrides: Sequence[str]) -> str:
+    """`` (in plan=FILE)`` if the first key that a message names was set by the plan and not typed; else nothing."""
+    named = plan_named(overrides)
+    if named is None or f"plan={named}" in message:
+        return ""
+    typed = {o.partition("=")[0].lstrip("+~") for o in overrides}
+    keys = typed | {word.partition("=")[0] for word in lay_plan(overrides)}
+    places = {}
+    for key in keys:
+        found = re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.]*\w)", message)
+        if found:
+            places[key] = found.start()
+    first = min(places, key=places.__getitem__, default=None)
+    return "" if first is None or first in typed else f" (in plan={named})"
 
 
 def minutes_of(text: str) -> float:

@@ -20,7 +20,9 @@ LARGE_OBJECT = 90.0
 MANY_CONTACTS = 0.02
 """Share of objects that touch another, above which they are parted by the target."""
 
-CROP = 256
+CROP, SCALED_CROP = 256, 192
+"""Sides of crops: the default, and that of large objects at half resolution."""
+
 DIVISOR = 32  # of the sides of crops: the greatest stride of an encoder
 
 SHARE_OF_TIME = 0.95  # of the minutes; the rest is for reading, the first step and the last files
@@ -29,6 +31,12 @@ SECONDS_PER_FRAME = 8.0
 """Of 512² pixels, for about 50 sets of parameters: `inference.objects.choose_parameters`."""
 
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 40
+
+
+NO_WEIGHTS = "none are in the cache or within reach; weights.path=FILE names a file"
+
+_GO_BY = {"dataset.target_params": "dataset.target"}
+"""Keys that mean something only beside the plan's own value of another."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ def choose(
     pretrained: Pretrained | None,
     orientation: tuple[str, str],
     group_regex: str | None = None,
+    scale: float | None = None,
+    no_weights: str = NO_WEIGHTS,
 ) -> list[Choice]:
     """Everything but the length of the training.
 
@@ -69,16 +79,19 @@ def choose(
         ``any`` or ``upright``, and why.
     group_regex : str or None
         What keeps images of one stem together, where names tell that.
+    scale : float or None
+        The working resolution, if the user has chosen it.
+    no_weights : str
+        Why there is no `pretrained`, where there is none.
     """
-    scale = _scale(data)
-    target = _target(data)
+    halved = [] if scale is not None else _scale(data)
     return [
         *_split(data, group_regex),
         *_intensity(data),
-        *scale,
-        *target,
-        *_encoder(data, pretrained),
-        *_crop(data, scale[0].value if scale else 1.0),
+        *halved,
+        *_target(data),
+        *_encoder(data, pretrained, no_weights),
+        *(_scaled_crop(data, halved[0].value) if halved else _crop(data, scale or 1.0)),
         *_augmentation(data, orientation),
         Choice("loss", "cross_entropy_batch_dice", _loss_reason(data)),
         Choice("trainer.batch_size", 4, f"fits on {machine}; was tried"),
@@ -133,13 +146,14 @@ def choose_length(
 
 
 def _split(data: DataFigures, group_regex: str | None) -> list[Choice]:
-    if group_regex is None or data.groups < data.images:
+    if group_regex is None:
         return []
     return [
         Choice(
             "dataset.group_regex",
             group_regex,
-            "images of one stem may be neighbours (film, patient, slide): they stay on one side of the split",
+            f"{data.images} names are {data.groups} stems with numbers; images of one stem may be neighbours (film, "
+            "patient, slide): they stay on one side of the split",
         )
     ]
 
@@ -181,11 +195,11 @@ def _target(data: DataFigures) -> list[Choice]:
     ]
 
 
-def _encoder(data: DataFigures, pretrained: Pretrained | None) -> list[Choice]:
+def _encoder(data: DataFigures, pretrained: Pretrained | None, no_weights: str) -> list[Choice]:
     if pretrained is None:
         return [
-            Choice("encoder", "unet", "no pretrained weights are at hand; name a file by weights.path=FILE"),
-            Choice("weights", "random", "none are at hand"),
+            Choice("encoder", "unet", "without pretrained weights: the default"),
+            Choice("weights", "random", no_weights),
         ]
     choices = [
         Choice("encoder", pretrained.encoder, f"{pretrained.where}; a pretrained encoder learns faster")
@@ -217,18 +231,21 @@ def _encoder(data: DataFigures, pretrained: Pretrained | None) -> list[Choice]:
     return choices
 
 
+def _scaled_crop(data: DataFigures, scale: float) -> list[Choice]:
+    """Of large objects: smaller than the default, and no larger than the image."""
+    if min(data.height, data.width) * scale < SCALED_CROP:
+        return _crop(data, scale)
+    native = f"at scale {scale:g}: about {SCALED_CROP / scale:.0f} native pixels"
+    return [Choice("augmentation.crop_size", SCALED_CROP, native)]
+
+
 def _crop(data: DataFigures, scale: float) -> list[Choice]:
     side = math.floor(min(data.height, data.width) * scale)
-    if data.objects and scale < 1:
-        return [
-            Choice(
-                "augmentation.crop_size", 192, f"at scale {scale:g}: about {192 / scale:.0f} native pixels"
-            )
-        ]
     if side >= CROP:
         return []
     fitting = max(DIVISOR, math.ceil(side / DIVISOR) * DIVISOR)
-    return [Choice("augmentation.crop_size", fitting, f"the images' shorter side is {side} pixels")]
+    at = f" at scale {scale:g}" if scale != 1 else ""
+    return [Choice("augmentation.crop_size", fitting, f"the images' shorter side is {side} pixels{at}")]
 
 
 def _augmentation(data: DataFigures, orientation: tuple[str, str]) -> list[Choice]:
@@ -241,6 +258,20 @@ def _augmentation(data: DataFigures, orientation: tuple[str, str]) -> list[Choic
     return [
         Choice("augmentation", kind, why),
         Choice("augmentation.orientation", orientation[0], orientation[1]),
+        *_foreground_share(data),
+    ]
+
+
+def _foreground_share(data: DataFigures) -> list[Choice]:
+    if not data.has_background or len(data.shares) < 2:
+        return []
+    share = sum(list(data.shares.values())[1:])
+    return [
+        Choice(
+            "augmentation.foreground_share",
+            0.5,
+            f"the default: half of the crops are drawn around foreground, which covers {share:.2%} of the pixels",
+        )
     ]
 
 
@@ -253,7 +284,10 @@ def _loss_reason(data: DataFigures) -> str:
 
 
 def without(choices: Sequence[Choice], given: Collection[str]) -> list[Choice]:
-    """The choices that the user has not made: of a section chosen anew none of its keys stays.
+    """The choices that the user has not made.
+
+    Of a section chosen anew, or an object of the user's own, none of its keys stays; of the data set, which is always
+    the user's, all but those that were given. An encoder is the user's as soon as one of its keys is.
 
     Parameters
     ----------
@@ -261,6 +295,14 @@ def without(choices: Sequence[Choice], given: Collection[str]) -> list[Choice]:
     given : collection of str
         Keys typed by the user.
     """
+    anew = {name.removesuffix("._target_") for name in given if "." not in name or name.endswith("._target_")}
+    anew -= {"dataset"}
+    if any(name.startswith("encoder.") for name in given):
+        anew.add("encoder")
     return [
-        choice for choice in choices if choice.key not in given and choice.key.partition(".")[0] not in given
+        choice
+        for choice in choices
+        if choice.key not in given
+        and choice.key.partition(".")[0] not in anew
+        and _GO_BY.get(choice.key) not in given
     ]

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from unet_train.config.checks import check_train
 from unet_train.config.compose import compose_train
 from unet_train.config.plans import words_of
-from unet_train.config.schema import SECTIONS
+from unet_train.config.schema import SECTIONS, TrainConfig
 from unet_train.data.check import check_source
 from unet_train.data.layouts import AUTO
+from unet_train.data.layouts.folder import FolderKeys
 from unet_train.data.pairing.sequences import propose_group_regex
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
-from unet_train.planning.choose import Choice, choose, choose_length, postprocessing_seconds, without
+from unet_train.planning.choose import (
+    NO_WEIGHTS,
+    Choice,
+    choose,
+    choose_length,
+    postprocessing_seconds,
+    without,
+)
 from unet_train.planning.figures import DataFigures, look_at_data
-from unet_train.planning.pretrained import find_pretrained
+from unet_train.planning.pretrained import Pretrained, find_pretrained
 from unet_train.planning.trial import machine_for, try_steps
 from unet_train.planning.write import write_plan
 from unet_train.runs.factory import build_source, build_split, settle_intensity_range
 from unet_train.runs.orientation import orientation_of
+
+_OTHER_CHOICES = {
+    "experiment": "a recipe has made its choices, train it without a plan; or plan with dataset=… in its place",
+    "plan": "is a plan already; train it, or change it by hand",
+    "resume": "a run keeps the choices it was started with; leave plan=auto out",
+}
+"""Words that leave nothing to plan, and why."""
 
 
 def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = None) -> str:
@@ -38,8 +54,12 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
     Raises
     ------
     UserError
-        As a training, before its first step; also where the data have faults.
+        As a training, before its first step; also where the data have faults, and for words that choose all by
+        themselves: a recipe, a plan, a run.
     """
+    for word in words:
+        if word.partition("=")[0] in _OTHER_CHOICES:
+            raise UserError(f"{word}: {_OTHER_CHOICES[word.partition('=')[0]]}")
     # Weights alone do not compose: the encoder that they are for is chosen below.
     about_weights = {
         name: value.strip("'\"")
@@ -57,6 +77,13 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         config.dataset.intensity_range = AUTO
     source = build_source(config.dataset)
     records = source.records()
+    group_regex = None
+    if isinstance(config.dataset, FolderKeys):
+        group_regex = propose_group_regex(records)  # None where groups are known
+    if group_regex is not None:
+        config.dataset.group_regex = group_regex  # type: ignore[attr-defined]
+        source = build_source(config.dataset)
+        records = source.records()
     split = build_split(config.split, config.dataset, records)
     if settle_intensity_range(config.dataset, source, split.train):
         source = build_source(config.dataset)
@@ -68,24 +95,23 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         )
     data = look_at_data(source, records, report, split)
     machine = machine_for(config)
-    pretrained = None
-    encoder = config.encoder.kind if isinstance(config.encoder, EncoderKeys) else None
-    if encoder is not None and about_weights.get("weights", "imagenet") == "imagenet":
-        pretrained = find_pretrained(
-            about_weights.get("weights.path"), encoder if "encoder" in given else None
-        )
-    elif about_weights.get("weights") not in ("random", None):
-        raise UserError(
-            f"weights={about_weights['weights']}: a plan starts from imagenet or random weights; add others to the plan"
-        )
+    pretrained, no_weights = _weights(config, given, about_weights)
     chosen = choose(
-        data, machine, pretrained, orientation_of(source, split.train), propose_group_regex(records)
+        data,
+        machine,
+        pretrained,
+        orientation_of(source, split.train),
+        group_regex,
+        scale=config.dataset.scale if "dataset.scale" in given else None,
+        no_weights=no_weights,
     )
     chosen = without(chosen, given)
     trial = try_steps([*words_of({c.key: c.value for c in chosen}), *words], config_dir)
     if trial.batch_size != config.trainer.batch_size:
         why = f"{config.trainer.batch_size} crops at once do not fit into memory"
-        chosen = [choice for choice in chosen if choice.key != "trainer.batch_size"]
+        sizes = ("trainer.batch_size", "trainer.accumulate")
+        chosen = [choice for choice in chosen if choice.key not in sizes]
+        words = [word for word in words if word.partition("=")[0] not in sizes]
         chosen.append(Choice("trainer.batch_size", trial.batch_size, why))
         chosen.append(Choice("trainer.accumulate", trial.accumulate, "as many crops to a step all the same"))
     crops = trial.batch_size * trial.accumulate
@@ -99,16 +125,49 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
     )
     title = [
         f"A plan for {minutes:g} minutes on {machine}. Train it: unet-train plan=FILE; keys on the command line win.",
-        _describe(data, source.pairing),
+        _describe(data, len(split.train), source.pairing),
     ]
     return write_plan(title, [*_given(words, tree), *chosen, *without(length, given)])
 
 
-def _describe(data: DataFigures, pairing: str) -> str:
+def _weights(
+    config: TrainConfig, given: Collection[str], about_weights: Mapping[str, str]
+) -> tuple[Pretrained | None, str]:
+    """The encoder to start from; why there is none.
+
+    An encoder of which a key was given is kept: only its own weights are looked for.
+    """
+    kind = about_weights.get("weights", "imagenet")
+    if kind not in ("imagenet", "random"):
+        raise UserError(
+            f"weights={kind}: a plan starts from imagenet or random weights; add others to the plan"
+        )
+    if kind == "random":
+        return None, "as it was given"
+    path = about_weights.get("weights.path")
+    if not isinstance(config.encoder, EncoderKeys):
+        found, why = None, "none are known for an encoder of your own"
+    elif any(name.partition(".")[0] == "encoder" for name in given):
+        encoder = config.encoder.kind
+        keys = {f.name: getattr(config.encoder, f.name) for f in fields(config.encoder) if f.name != "kind"}
+        found, why = (
+            find_pretrained(path, encoder, keys),
+            f"none for encoder={encoder} are in the cache or within reach",
+        )
+    else:
+        found, why = find_pretrained(path, None), NO_WEIGHTS
+    if found is None and about_weights:
+        asked = next(f"{name}={value}" for name, value in about_weights.items())
+        raise UserError(f"{asked}: {why}; weights=random plans without")
+    return found, why
+
+
+def _describe(data: DataFigures, training_images: int, pairing: str) -> str:
     shares = ", ".join(f"{name} {share:.1%}" for name, share in data.shares.items())
     objects = f"; {data.objects} objects, {data.diameter:.0f} pixels across" if data.objects else ""
     return (
-        f"{data.images} images of {data.height}×{data.width}, {data.channels} channels; {shares}{objects}"
+        f"{data.images} images of {data.height}×{data.width}, {data.channels} channel{'s' * (data.channels != 1)}; "
+        f"{training_images} train, {data.validation_images} validate; {shares}{objects}"
         f"{'; ' + pairing if pairing else ''}."
     )
 

@@ -44,7 +44,10 @@ class Pretrained:
 
 
 def find_pretrained(
-    path: str | None, encoder: str | None, answers: Callable[[str], bool] | None = None
+    path: str | None,
+    encoder: str | None,
+    keys: Mapping[str, Any] | None = None,
+    answers: Callable[[str], bool] | None = None,
 ) -> Pretrained | None:
     """The encoder to start from.
 
@@ -54,6 +57,8 @@ def find_pretrained(
         A file of weights that was named.
     encoder : str or None
         The encoder that was chosen already: only its weights are looked for.
+    keys : mapping, optional
+        Keys of that encoder; None: as in `CANDIDATES`.
     answers : callable, optional
         Whether a URL can be fetched; None: asks the server.
 
@@ -68,16 +73,18 @@ def find_pretrained(
         For a named file that cannot be read, or fits none of `CANDIDATES`.
     """
     if path is not None:
-        kind, keys = (encoder, {}) if encoder else _encoder_of(path)
-        return Pretrained(kind, keys, path, f"the weights named: {path}")
-    known = [(kind, keys) for kind, keys in CANDIDATES if encoder in (None, kind)]
-    urls = [(kind, keys, _url(kind, keys)) for kind, keys in known]
-    for kind, keys, url in urls:
+        kind, found = (encoder, keys or {}) if encoder else _encoder_of(path)
+        return Pretrained(kind, found, path, f"the weights named: {path}")
+    known = CANDIDATES
+    if encoder is not None:
+        known = ((encoder, dict(CANDIDATES).get(encoder, {}) if keys is None else keys),)
+    urls = [(kind, found, _url(kind, found)) for kind, found in known]
+    for kind, found, url in urls:
         if url is not None and _cached(url):
-            return Pretrained(kind, keys, where=f"its ImageNet weights are in the cache: {Path(url).name}")
-    for kind, keys, url in urls:
+            return Pretrained(kind, found, where=f"its ImageNet weights are in the cache: {Path(url).name}")
+    for kind, found, url in urls:
         if url is not None and (answers or _answers)(url):
-            return Pretrained(kind, keys, where=f"its ImageNet weights can be fetched: {url}")
+            return Pretrained(kind, found, where=f"its ImageNet weights can be fetched: {url}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def try_steps(words: Sequence[str], config_dir: str | None = None) -> Trial:
     """
     config = compose_train(words, config_dir).config
     batch, accumulate = config.trainer.batch_size, config.trainer.accumulate
+    crops = batch * accumulate
     while True:
         sizes = [f"trainer.batch_size={batch}", f"trainer.accumulate={accumulate}"]
         kept = [
@@ -81,7 +83,8 @@ def try_steps(words: Sequence[str], config_dir: str | None = None) -> Trial:
         except UserError as error:
             if "out of memory" not in str(error) or batch == 1:
                 raise
-            batch, accumulate = batch // 2, accumulate * 2
+            batch = batch // 2
+            accumulate = math.ceil(crops / batch)
             continue
         return Trial(step, image, batch, accumulate)
 
