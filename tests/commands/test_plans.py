@@ -242,6 +242,29 @@ def test_an_encoder_of_ones_own_is_planned_and_trained(root, hungry, run_command
     assert config.weights.kind == "random"
 
 
+PAGES = """
+from unet_train.data.layouts.demo import DemoSource
+
+class Pages(DemoSource):
+    orientation = "upright"
+
+    def __init__(self, pages: int, name: str):
+        super().__init__(images=pages, test_images=1, size=64, name=name)
+"""
+
+
+def test_a_data_set_of_ones_own_is_planned_and_trained(own_folder, run_command):
+    name = f"mine_{uuid.uuid4().hex}"
+    (own_folder / f"{name}.py").write_text(PAGES)
+    words = ["dataset=custom", f"dataset._target_={name}.Pages", "dataset.arguments.pages=5"]
+    assert run_command("data", "plan", *words, "minutes=0.03", *SMALL) == 0
+    plan = yaml.safe_load(Path("plan.yaml").read_text())
+    assert (plan["dataset"], plan["dataset.arguments.pages"]) == ("custom", 5)
+    assert plan["augmentation.orientation"] == "upright"
+    assert run_command("train", "plan=plan.yaml", "trainer.epochs=1", "hydra.run.dir=run") == 0
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]["arguments"] == {"pages": 5}
+
+
 @pytest.mark.parametrize(("batch", "most", "fits"), [(4, 2, (2, 2)), (5, 1, (1, 5)), (4, 9, (4, None))])
 def test_a_batch_that_does_not_fit_into_memory(root, hungry, run_command, batch, most, fits):
     words = [f"dataset.root={root}", "minutes=0.03", *hungry, f"encoder.most={most}"]
