@@ -1,6 +1,7 @@
 """`unet-data plan` and `unet-train plan=…`, as they are typed."""
 
 import json
+import shutil
 import uuid
 from pathlib import Path
 
@@ -191,6 +192,21 @@ def test_what_a_plan_chooses_for_touching_cells_is_trained(cells, run_command):
     assert dataset["scale"] == plan["dataset.scale"] == 0.5
     assert plan["augmentation.crop_size"] == 128
     assert listing(Path("cells")) == before
+
+
+def test_time_for_the_objects_parameters_is_kept_free_on_eight_images_at_most(cells, run_command):
+    for part, stems in (("val", 20), ("train", 2)):
+        for folder in ("images", "masks"):
+            file = Path(f"cells/{folder}/ash.png")
+            for n in range(stems):
+                copy = Path(f"parted/{part}/{folder}/{part}{n}.png")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, copy)
+    words = ["dataset.root=parted", "dataset.instances=true", "dataset.target=classes", "minutes=3", *SMALL]
+    assert run_command("data", "plan", *words) == 0
+    # 8 images of 256², 2 s each, and a twentieth of 180 s
+    (line,) = [line for line in Path("plan.yaml").read_text().split("\n\n") if "trainer.epochs:" in line]
+    assert "25 s" in " ".join(line.split())
 
 
 def test_another_target_than_the_plan_would_choose(cells, run_command):

@@ -161,7 +161,10 @@ def test_time_after_the_last_epoch_is_kept_free():
     assert steps(0) * 0.5 > 170
     assert steps(60) * 0.5 < 170
     assert steps(10_000) > 100  # half of the time is for training in any case
-    assert postprocessing_seconds(replace(CELLS, width=512)) == pytest.approx(6 * 8)
+    assert postprocessing_seconds(6, 512, 512) == pytest.approx(6 * 8)
+    assert postprocessing_seconds(6, 256, 512) == pytest.approx(6 * 4)
+    (epochs, *_) = choose_length(4, 0.5, 1.0, 4, 60)
+    assert "72 s" in epochs.reason  # these 60, and a twentieth of 240
 
 
 TOUCHING = replace(CELLS, objects=50, diameter=110.0, contacts=0.5)

@@ -98,9 +98,9 @@ def choose(
     ]
 
 
-def postprocessing_seconds(data: DataFigures) -> float:
-    """What choosing the objects' parameters on the validation images takes after the last epoch, roughly."""
-    return SECONDS_PER_FRAME * data.validation_images * data.height * data.width / 512**2
+def postprocessing_seconds(images: int, height: int, width: int) -> float:
+    """What choosing the objects' parameters on that many images takes after the last epoch, roughly."""
+    return SECONDS_PER_FRAME * images * height * width / 512**2
 
 
 def choose_length(
@@ -133,12 +133,15 @@ def choose_length(
     epochs = min(steps, max(FEWEST_EPOCHS, validations))
     every = math.ceil(epochs / validations)
     each = steps // epochs
+    kept = (
+        f" with {minutes * 60 - seconds:.0f} s for the objects' parameters and the rest" if afterwards else ""
+    )
     return [
         Choice(
             "trainer.epochs",
             epochs,
             f"{each * epochs} steps of {step_seconds:.2g} s and {math.ceil(epochs / every)} validations of "
-            f"{validation_seconds:.2g} s, as measured here, fit into {minutes:g} minutes",
+            f"{validation_seconds:.2g} s, as measured here, fit into {minutes:g} minutes{kept}",
         ),
         Choice("trainer.samples_per_epoch", each * batch_size, f"{each} steps of {batch_size} crops"),
         Choice("trainer.val_every", every, f"validations take at most {VALIDATION_SHARE:.0%} of the time"),

@@ -30,6 +30,7 @@ from unet_train.planning.trial import machine_for, try_steps
 from unet_train.planning.write import write_plan
 from unet_train.runs.factory import build_source, build_split, settle_intensity_range
 from unet_train.runs.orientation import orientation_of
+from unet_train.runs.postprocessing import records_to_optimise_on
 
 _OTHER_CHOICES = {
     "experiment": "a recipe has made its choices, train it without a plan; or plan with dataset=… in its place",
@@ -115,13 +116,14 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         chosen.append(Choice("trainer.batch_size", trial.batch_size, why))
         chosen.append(Choice("trainer.accumulate", trial.accumulate, "as many crops to a step all the same"))
     crops = trial.batch_size * trial.accumulate
-    parted = any(choice.key == "dataset.target" for choice in chosen) or config.dataset.target != "classes"
+    # As at the end of a training: wherever objects are told apart, on a few validation images.
+    tuned = len(records_to_optimise_on(split, records)) if data.objects and split.val else 0
     length = choose_length(
         minutes,
         trial.step_seconds,
         trial.image_seconds * len(split.val),
         crops,
-        postprocessing_seconds(data) if parted else 0.0,
+        postprocessing_seconds(tuned, data.height, data.width),
     )
     title = [
         f"A plan for {minutes:g} minutes on {machine}. Train it: unet-train plan=FILE; keys on the command line win.",
