@@ -112,7 +112,7 @@ def test_a_pretrained_encoder():
     assert values["dataset.normalisation"] == "image"
     assert values["model.input_skip"] == 16
     coloured = plan(pretrained=replace(LITE, path=None), channels=3)
-    assert "dataset.normalisation" not in coloured
+    assert coloured["dataset.normalisation"].value == "image"
     assert "model.input_skip" not in coloured
     assert "weights.path" not in coloured
 

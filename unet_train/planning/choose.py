@@ -223,14 +223,14 @@ def _encoder(data: DataFigures, pretrained: Pretrained | None, no_weights: str) 
                 "model.input_skip", 16, "outlines count: a skip at full resolution, which the encoder lacks"
             )
         )
-    if data.channels != 3:
-        choices.append(
-            Choice(
-                "dataset.normalisation",
-                "image",
-                f"{data.channels}-channel images: each by its own mean and standard deviation, not by ImageNet's",
-            )
+    choices.append(
+        Choice(
+            "dataset.normalisation",
+            "image",
+            "each image by its own mean and standard deviation, as without pretrained weights: by ImageNet's, images that "
+            "are brighter or darker than those of the training are read wrong",
         )
+    )
     return choices
 
 
