@@ -227,8 +227,8 @@ def _encoder(data: DataFigures, pretrained: Pretrained | None, no_weights: str) 
         Choice(
             "dataset.normalisation",
             "image",
-            "each image by its own mean and standard deviation, as without pretrained weights: by ImageNet's, images that "
-            "are brighter or darker than those of the training are read wrong",
+            "each image by its own mean and standard deviation, as without pretrained weights: by ImageNet's, images "
+            "brighter or darker than those of the training are read wrong",
         )
     )
     return choices
