@@ -2,7 +2,7 @@
 
 PART_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
+    "val": ("val", "valid", "validation", "validate", "dev"),
     "test": ("test", "testing"),
 }
 """Part → the folder names that mean it, compared without case."""

@@ -30,7 +30,7 @@ from unet_train.data.masks.background import FIRST_CLASS
 from unet_train.data.masks.classes import MasksRule, find_classes, outline_ids, outlined_classes
 from unet_train.data.masks.legend import find_legend
 from unet_train.data.masks.reading import MaskSample, foreground_of
-from unet_train.data.masks.values import distinct, list_values
+from unet_train.data.masks.values import MOST_CLASSES, distinct, list_values
 from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
 from unet_train.data.pairing.groups import group_records
 from unet_train.data.pairing.outlines import ANNOTATIONS, NO_ANNOTATIONS
@@ -110,11 +110,16 @@ class FolderSource(FilesSource):
             self._class_ids = outline_ids(found_classes.names, found.annotations.classes)
             self._objects = len(found_classes.names) == 2
         else:
-            found_classes = find_classes(masks, self._samples, find_legend(self._root))
+            try:
+                found_classes = find_classes(masks, self._samples, find_legend(self._root))
+            except UserError as error:
+                self._refuse_swapped(error)
+                raise
         self._values, self._classes = found_classes.values, found_classes.names
         self._reader = found_classes.reader
         self.has_background = found_classes.has_background
         self.notes += found_classes.notes
+        self.notes += found.unused
         if found.annotations is None:
             self.notes += self._describe_turned_masks()
         if group_regex is None and group_csv is None:
@@ -212,6 +217,11 @@ class FolderSource(FilesSource):
         height, width, _ = image_size(record.image, channels=self._declared_channels, page=record.page)
         shapes = self._annotations.shapes(record.image)
         classes, instances = rasterise(shapes, height, width, self._class_ids)
+        if any(not shape.is_background for shape in shapes) and not classes.any():
+            raise UserError(
+                f"{shapes[0].where}: the {len(shapes)} outlines cover none of the {height}×{width} pixels of "
+                f"{record.image}; are their coordinates relative, or those of another size?"
+            )
         return Truth(classes=classes, instances=instances if self._objects else None)
 
     def _unite(self, record: Record) -> Truth:
@@ -272,6 +282,20 @@ class FolderSource(FilesSource):
             replace(single, key=f"{pair.key}/{page:0{digits}}", group=single.group or pair.key, page=page)
             for page in range(pages)
         ]
+
+    def _refuse_swapped(self, error: UserError) -> None:
+        """Where the masks make no sense and the images look like masks, say so instead."""
+        record = self._records[0]
+        counts = []
+        for path in (record.image, record.labels["mask"]):
+            with contextlib.suppress(UserError):
+                counts.append(len(np.unique(read_stored(path, page=record.page).array)))
+        if len(counts) == 2 and counts[0] <= 4 and counts[1] > MOST_CLASSES:
+            image, mask = counts
+            raise UserError(
+                f"{record.image}: has {image} values and its mask {record.labels['mask']} {mask}: images and masks "
+                "seem to be swapped; change dataset.images and dataset.masks"
+            ) from error
 
     def _samples(self) -> list[MaskSample]:
         """All masks, or of a large data set an evenly spread sample."""

@@ -92,19 +92,31 @@ def discover_values(
         return {0: 0, 255: 1}, "mask values 0 and 255 are taken as classes 0 and 1"
     if (classes is None and len(found) == 2) or len(found) == classes:
         return _in_order(found)
+    holders = {value: sum(value in values for _, values in masks) for value in found}
+    odd = first_file[min(found, key=holders.__getitem__)]  # the file that shows what is wrong
+    way_out = _threshold_too(found)
     if classes is not None:
         raise UserError(
-            f"{first_file[found[-1]]}: mask values {text} are not the ids 0 to {classes - 1} of the classes; "
-            f"declare {_example(found, classes)}"
+            f"{odd}: mask values {text} are not the ids 0 to {classes - 1} of the classes; "
+            f"declare {_example(found, classes)}{way_out}"
         )
     if ignore_value is None and found[-1] == 255 and found[-2] < MOST_CLASSES:
         raise UserError(
-            f"{first_file[255]}: mask values {text}: is 255 a class or not annotated? Say "
-            f"dataset.ignore_value=255, or {_example(found)}"
+            f"{odd}: mask values {text} in all the masks: is 255 a class or not annotated? Say "
+            f"dataset.ignore_value=255, or {_example(found)}{way_out}"
         )
     raise UserError(
-        f"{first_file[found[-1]]}: mask values {text} are neither class ids nor two values (anti-aliased "
-        f"or JPEG?); save class ids, or declare {_example(found)}"
+        f"{odd}: mask values {text} in all the masks are neither class ids nor two values (anti-aliased or JPEG?); "
+        f"save class ids, or declare {_example(found)}{way_out}"
+    )
+
+
+def _threshold_too(found: Sequence[int]) -> str:
+    """A hint where all values are nearly black or nearly white."""
+    top = found[-1]
+    near = all(value <= 0.2 * top or value >= 0.8 * top for value in found)
+    return (
+        f", or dataset.threshold={round(top / 2)} if they mean black and white" if top >= 100 and near else ""
     )
 
 

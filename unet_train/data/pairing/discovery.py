@@ -104,10 +104,12 @@ def discover_pairs(root: Path, listing: Listing, *, outlines: bool = True) -> Pa
     used |= {name.path for name in (*found.images_left, *found.masks_left, *unlabelled_test)}
     unused = [path for path in listing.pictures if path not in used]
     if unused:
-        result.notes.append(f"{root}: {len(unused)} pictures are not used: {first_of(unused)}")
+        result.unused.append(f"{root}: {len(unused)} pictures are not used: {first_of(unused)}")
         result.left_out |= {str(root / path): "not named like an image or a mask" for path in unused}
     if listing.others:
-        result.notes.append(f"{root}: {len(listing.others)} files not read: {first_of(list(listing.others))}")
+        result.unused.append(
+            f"{root}: {len(listing.others)} files not read: {first_of(list(listing.others))}"
+        )
     return result
 
 
@@ -117,7 +119,7 @@ def _candidates(root: Path, names: Sequence[Name]) -> Iterator[_Candidate]:
     rest = [name for name in names if name.role is None]
     complete = False
     for own_masks in masks.values():
-        for own_images in [*images.values(), *([rest] if rest and not images else [])]:
+        for own_images in images.values() if images else _folders_of(rest):
             for candidate in _with_masks(own_images, own_masks):
                 complete |= candidate.match.rank == 3
                 yield candidate
@@ -136,6 +138,12 @@ def _candidates(root: Path, names: Sequence[Name]) -> Iterator[_Candidate]:
         for index, first in enumerate(places):
             for second in places[index + 1 :]:
                 yield from _looked_at(root, first, second, None)
+
+
+def _folders_of(rest: Sequence[Name]) -> list[list[Name]]:
+    """Images in no folder that says so: all of them, or those of one folder of any name."""
+    siblings = _siblings(rest)
+    return [list(rest), *(siblings.values() if len(siblings) <= _MOST_FOLDERS else [])] if rest else []
 
 
 def _with_masks(images: Sequence[Name], masks: Sequence[Name]) -> Iterator[_Candidate]:
@@ -230,4 +238,7 @@ def _pairs(found: Match) -> frozenset[tuple[str, tuple[str, ...]]]:
 def _several_fit(root: Path, best: Sequence[_Candidate]) -> UserError:
     rules = [pattern_texts(candidate.match) for candidate in best[:_NAMED]]
     listed = " or ".join(f"'dataset.images={images}' 'dataset.masks={masks}'" for images, masks in rules)
-    return UserError(f"dataset.root: {len(best)} ways to pair the files of {root} fit; choose one: {listed}")
+    return UserError(
+        f"dataset.root: {len(best)} ways to pair the files of {root} fit; choose one (files of several classes are "
+        f"read one class at a time): {listed}"
+    )

@@ -80,9 +80,24 @@ def find_pairs(root: Path, rule: FilesRule) -> Pairing:
         found.pairs = declared_parts(root, found, rule.parts)
     elif all(pair.part is None for pair in found.pairs):
         found.pairs = listed_parts(root, found)
+    else:
+        _refuse_images_in_no_part(root, found)
     if rule.unlabelled == "leave_out":
         _leave_out_unlabelled(found)
     return found
+
+
+def _refuse_images_in_no_part(root: Path, found: Pairing) -> None:
+    """Refuse images beside the parts of a split: nobody said whether they may be trained on."""
+    loose = next((pair for pair in found.pairs if pair.part is None), None)
+    if loose is None:
+        return
+    inside = next(pair for pair in found.pairs if pair.part is not None)
+    folders = [pair.image.relative_to(root).parts[0] for pair in (inside, loose)]
+    raise UserError(
+        f"{loose.image}: is in no part of the split, where {inside.image} is in the {inside.part} part; say which part "
+        f"each folder is, as in 'dataset.parts={{{inside.part}:{folders[0]},val:{folders[1]}}}'"
+    )
 
 
 def _outlined(root: Path, rule: FilesRule) -> Pairing:
@@ -108,6 +123,10 @@ def _outlined(root: Path, rule: FilesRule) -> Pairing:
 def _by_patterns(root: Path, images: str, masks: str) -> Pairing:
     pictures = list_files(root).pictures
     image_pattern, mask_pattern = Pattern("dataset.images", images), Pattern("dataset.masks", masks)
+    if images == masks:
+        raise UserError(
+            f"dataset.masks={masks}: is the pattern of the images too; say how the masks are called"
+        )
     found_images = {path: fields for path in pictures if (fields := image_pattern.match(path)) is not None}
     found_masks = {path: fields for path in pictures if (fields := mask_pattern.match(path)) is not None}
     for pattern, found in ((image_pattern, found_images), (mask_pattern, found_masks)):
@@ -119,6 +138,9 @@ def _by_patterns(root: Path, images: str, masks: str) -> Pairing:
     # A pattern of masks that fits images as well (`{name}.png` beside `{name}_m.png`) means the other files.
     for path in found_images.keys() & found_masks.keys():
         del (found_images if len(mask_pattern.text) > len(image_pattern.text) else found_masks)[path]
+    for pattern, found in ((image_pattern, found_images), (mask_pattern, found_masks)):
+        if not found:
+            raise UserError(f"{pattern.key}={pattern.text}: fits only files that the other pattern fits too")
     shared = {"name", "folder", "group", "part"} & _fields(found_images) & _fields(found_masks)
     keys = {tuple(fields.get(f) for f in sorted(shared)) for fields in found_images.values()}
     by_key: dict[tuple[str | None, ...], list[str]] = defaultdict(list)

@@ -30,8 +30,14 @@ def list_files(folder: Path) -> Listing:
     """List a folder and all below it; hidden files and folders, and those that systems leave behind, aside."""
     pictures: list[str] = []
     others: list[str] = []
+    seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if _is_data(name)]
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above it
+            folders[:] = []
+            continue
+        seen.add(real)
         inside = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if inside == "." else inside + "/"
         for name in names:

@@ -145,9 +145,32 @@ def _by_folders(images: Sequence[Name], masks: Sequence[Name]) -> Match:
     if not folders:
         return Match()
     found = _joined(images, [name for name in masks if name.folder], of_image, of_mask)
+    _refuse_class_files(found)
     found.masks_left += [name for name in masks if not name.folder]
     found.several = "a folder of masks for each image"
     return found
+
+
+def _refuse_class_files(found: Match) -> None:
+    """Refuse masks whose names are the same words for each image: they are classes, not objects.
+
+    Raises
+    ------
+    UserError
+        Names the files of one image.
+    """
+    words = [frozenset(_file(mask.stem) for mask in own) for _, own in found.pairs]
+    if len(words) > 1 and len(set(words)) == 1 and len(words[0]) > 1 and not any(map(_has_digit, words[0])):
+        paths = ", ".join(mask.path for mask in found.pairs[0][1][:3])
+        raise UserError(
+            f"{paths}: every image has masks of these names, so they are classes and not objects; one class at a "
+            "time can be read: say its files in a pattern, as in 'dataset.masks=masks/{name}/cup.png', and the "
+            "images' in dataset.images"
+        )
+
+
+def _has_digit(text: str) -> bool:
+    return any(letter.isdigit() for letter in text)
 
 
 def _by_numbers(images: Sequence[Name], masks: Sequence[Name]) -> Match:

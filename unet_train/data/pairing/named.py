@@ -63,6 +63,8 @@ def find_in_named_folders(root: Path, images: str, masks: str, suffix: str) -> P
             f"dataset.root: {root} holds neither {images}/ nor train/{images}/; name the folders with "
             "dataset.images and dataset.masks"
         )
+    if not image_root.is_dir():
+        _refuse_other_parts(root, images, parts)
     for own_images, own_masks, part in places:
         found.extend(_pair(root, own_images, own_masks, part, suffix))
     if not found.pairs:
@@ -72,7 +74,35 @@ def find_in_named_folders(root: Path, images: str, masks: str, suffix: str) -> P
             f"dataset.root: no image in {root} has a mask of the same name"
             f"{' + ' + repr(suffix) if suffix else ''}{example}; see dataset.images, dataset.masks, dataset.suffix"
         )
+    _name_unused(root, found)
     return found
+
+
+def _refuse_other_parts(root: Path, images: str, parts: dict[str, Path]) -> None:
+    """Refuse folders that are laid out like a part and are called otherwise: their images would be lost."""
+    others = sorted(
+        path.name
+        for path in root.iterdir()
+        if path not in parts.values() and not path.name.startswith(".") and (path / images).is_dir()
+    )
+    if others:
+        raise UserError(
+            f"dataset.root: {root} holds {next(iter(parts.values())).name}/, a part of the split, and {others[0]}/ "
+            "beside it, which is none; call it train, val or test, or move it away"
+        )
+
+
+def _name_unused(root: Path, found: Pairing) -> None:
+    """Say which files of the root have no use: other folders of masks, thumbnails, annotation files."""
+    listing = list_files(root)
+    used = {path for pair in found.pairs for path in (pair.image, *pair.masks)}
+    lost = {*found.unlabelled, *(path for path, _ in found.problems)}
+    unused = [path for path in listing.pictures if root / path not in used and str(root / path) not in lost]
+    if unused:
+        found.unused.append(f"{root}: {len(unused)} pictures are not used: {first_of(unused)}")
+        found.left_out |= {str(root / path): "neither an image nor a mask by its place" for path in unused}
+    if listing.others:
+        found.unused.append(f"{root}: {len(listing.others)} files not read: {first_of(list(listing.others))}")
 
 
 def _parts_inside(
@@ -123,11 +153,6 @@ def _pair(root: Path, image_root: Path, mask_root: Path, part: str | None, suffi
     pairing.rule = _rule(root, image_root, mask_root, found, suffix)
     if not found.by_equal_names:
         pairing.notes.append(pairing.rule)
-    for folder, listing in listed.items():
-        if listing.others:
-            pairing.notes.append(
-                f"{folder}: {len(listing.others)} files not read: {first_of(list(listing.others))}"
-            )
     return pairing
 
 

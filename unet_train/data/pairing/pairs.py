@@ -48,6 +48,8 @@ class Pairing:
     problems : list of (path, what)
         Masks without an image.
     notes : list of str
+        What was found out, one sentence each.
+    unused : list of str
         What was left aside, one sentence each.
     left_out : dict of str to str
         Path → why, of the images and masks that are not used.
@@ -60,6 +62,7 @@ class Pairing:
     unlabelled: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     annotations: Annotations | None = None
 
@@ -70,6 +73,7 @@ class Pairing:
         self.unlabelled |= other.unlabelled
         self.problems += other.problems
         self.notes += [note for note in other.notes if note not in self.notes]
+        self.unused += other.unused
         self.left_out.update(other.left_out)
 
 

@@ -20,31 +20,42 @@ _PLACES = ("", "ImageSets", "ImageSets/Segmentation", "splits", "lists")
 def listed_parts(root: Path, found: Pairing) -> list[Pair]:
     """Pairs with the parts that lists of names in the folder say; as they are where there are no such lists.
 
-    A list counts where all its lines are names of the folder's images, with or without a mask; an image in none of
-    them is left out, and that is said.
+    Lists of which no line is the name of an image mean something else. Without a list for training, all other images
+    are the training part; else an image in none of the lists is left out, and that is said.
 
     Raises
     ------
     UserError
-        An image in the lists of two parts.
+        An image in the lists of two parts, a name that is no image's.
     """
     for place in _PLACES:
         folder = root / place
         files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
         lists = {PART_OF_NAME[file.stem.lower()]: file for file in files if file.stem.lower() in PART_OF_NAME}
-        if "train" not in lists:
+        if not lists:
             continue
         known = _by_name(root, found.pairs)
         without_mask = {Path(path).stem for path in found.unlabelled}
         parts: dict[str, list[Pair]] = {}
         for part, file in lists.items():
             lines = _lines(file)
-            strange = [line for line in lines if line not in known and Path(line).stem not in without_mask]
-            if strange:
-                found.notes.append(f"{file}: not used as a list of the {part} part: no image {strange[0]}")
+            named = {line: known.get(line) or known.get(Path(line).name) for line in lines}
+            strange = [line for line in lines if not named[line] and Path(line).stem not in without_mask]
+            if len(strange) == len(lines):
+                found.notes.append(
+                    f"{file}: not used as a list of the {part} part: holds no name of an image"
+                )
                 break
-            parts[part] = [known[line] for line in lines if line in known]
+            if strange:
+                raise UserError(
+                    f"{file}: {strange[0]} is no image with a mask{nearest(strange[0], known)}; correct the list of "
+                    f"the {part} part, or move it out of the folder"
+                )
+            parts[part] = [pair for pair in named.values() if pair]
         else:
+            if "train" not in parts:
+                taken = {pair.key for pairs in parts.values() for pair in pairs}
+                parts["train"] = [pair for pair in found.pairs if pair.key not in taken]
             files_named = ", ".join(file.relative_to(root).as_posix() for file in lists.values())
             found.notes.append(f"parts of the split by {files_named}")
             return _with_parts(found, parts)

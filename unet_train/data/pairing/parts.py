@@ -34,9 +34,10 @@ def part_folders(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        part = PART_OF_NAME.get(path.name.lower())
-        if part is None or not path.is_dir():
+        told = part_in(path.name)
+        if told is None or not re.fullmatch(r"\{part\}([_-]?(set|\d{4}))?", told[1]) or not path.is_dir():
             continue
+        part = told[0]
         if part in found:
             raise UserError(
                 f"{folder}: {found[part].name}/ and {path.name}/ both mean the {part} part; keep one of them"
@@ -48,8 +49,9 @@ def part_folders(folder: Path) -> dict[str, Path]:
 def part_in(folder: str) -> tuple[str, str] | None:
     """The part that a folder's name tells, and the rest of the name with ``{part}`` in its place.
 
-    ``train`` is all name; so is ``train2017`` but for the year; ``train_masks``, ``valannot``, ``images-test`` and
-    ``imagesTr`` hold a part beside a word for images or masks. Other names (``training_notes``, ``contest``) tell none.
+    ``train`` is all name; so are ``train2017`` and ``training_set`` but for the rest; ``train_masks``, ``valannot``,
+    ``images-test`` and ``imagesTr`` hold a part beside a word for images or masks. Other names (``training_notes``,
+    ``contest``) tell none.
 
     Returns
     -------
@@ -58,8 +60,9 @@ def part_in(folder: str) -> tuple[str, str] | None:
     lower = folder.lower()
     if lower in PART_OF_NAME:
         return PART_OF_NAME[lower], "{part}"
-    if (year := re.fullmatch(r"(\D+)((?:19|20)\d\d)", lower)) and year[1] in PART_OF_NAME:
-        return PART_OF_NAME[year[1]], "{part}" + year[2]
+    more = re.fullmatch(r"([a-z]+?)([_-]?(?:set|(?:19|20)\d\d))", lower)
+    if more and more[1] in PART_OF_NAME:
+        return PART_OF_NAME[more[1]], "{part}" + more[2]
     for name in _LONGEST_FIRST:
         if lower.startswith(name) and _is_role(folder[len(name) :]):
             return PART_OF_NAME[name], "{part}" + folder[len(name) :]

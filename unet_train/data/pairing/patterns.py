@@ -102,7 +102,10 @@ def describe_names(names: Sequence[Name], affixes: Affixes, *, several: bool = F
     folders = [[_with_part(folder) for folder in name.path.split("/")[:-1]] for name in names]
     endings = {name.path[len(without_ending(name.path)) :] for name in names}
     ending = endings.pop() if len(endings) == 1 else ""
-    file = ("*" if several else str(affixes)) + (ending or (".*" if several else ""))
+    whole = affixes.before + affixes.after
+    constant = len(names) > 1 and all(without_ending(name.path).rpartition("/")[2] == whole for name in names)
+    file = "*" if several else whole if constant else str(affixes)
+    file += ending or (".*" if several else "")
     levels: list[str] = []
     for level in range(min(depth)):
         here = {own[level] for own in folders}
@@ -110,6 +113,8 @@ def describe_names(names: Sequence[Name], affixes: Affixes, *, several: bool = F
             levels += here
         elif not levels or levels[-1] != "{folder}":
             levels.append("{folder}")
+    if constant and not several and "{folder}" in levels:
+        levels[levels.index("{folder}")] = "{name}"  # case1/image.png: the folder is what varies
     if len(depth) > 1 and "{folder}" not in levels:
         # Files lie at several depths: the name takes in the folders.
         return "/".join([*levels, file if not affixes.before and not several else "{folder}/" + file])
