@@ -295,3 +295,12 @@ def test_a_measured_range_of_values_is_kept(write_images, run_command, short, ca
         run_command("data", "check", "dataset=folder", "dataset.root=mine", "dataset.intensity_range=auto")
         == 0
     )
+
+
+def test_a_folder_that_holds_a_test_part_alone_is_evaluated(write_images, run_command, short):
+    write_images(Path("mine"), 4)
+    write_images(Path("new/test"), 3, image=lambda i, pixels: 255 - pixels)
+    assert run_command("train", *short, "dataset=folder", "dataset.root=mine", "hydra.run.dir=run") == 0
+    for words in (["dataset.root=new"], ["dataset=folder", "dataset.root=new", "part=test"]):
+        assert run_command("eval", "ckpt=run", *words, "output=out") == 0
+        assert json.loads(Path("out/metrics.json").read_text())["n_images"] == 3

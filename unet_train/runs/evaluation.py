@@ -204,6 +204,9 @@ def choose_records(
         lost = sum(len(keys) - len(parts[part]) for part, keys in checkpoint.split.parts.items())
         if lost:
             raise UserError(f"dataset.root: {lost} images of the run's split are not in this data set")
+    elif other and config.split is None and any(record.part for record in records):
+        # The layout says the parts; other data need none to train on.
+        parts = {part: [r for r in records if r.part == part] for part in ("train", "val", "test")}
     else:
         parts = build_split(config.split or run.split, dataset, records).parts
     # The run's shares are not meant for other data: all of it is new, unless it names a test part itself.
