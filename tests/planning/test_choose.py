@@ -56,7 +56,8 @@ def test_touching_objects_are_parted():
     objects = {"objects": 200, "diameter": 56.0}
     assert "dataset.target" not in plan(**objects, contacts=0.01)
     chosen = plan(**objects, contacts=0.3)
-    assert chosen["dataset.target"].value == "foreground_core"
+    assert chosen["dataset.target"].value == "foreground_border"
+    assert plan(**objects, contacts=0.3, pretrained=LITE)["dataset.target"].value == "foreground_core"
     assert "30%" in chosen["dataset.target"].reason
     assert chosen["dataset.target_params"].value == {"width": 4}
     assert "56" in chosen["dataset.target_params"].reason

@@ -152,3 +152,24 @@ def test_a_link_to_a_folder_above(tmp_path):
 def test_dtype_of_a_scene():
     """The helper draws what the tests take for granted."""
     assert np.unique(museum.white(0)).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(("image", "mask"), [("A{}", "a{}"), ("{}", "{:03}"), ("s1/X_{:02}", "s1/x_{}")])
+def test_names_that_differ_in_case_and_leading_zeros(tmp_path, image, mask):
+    for scene in range(museum.COUNT):
+        museum.save(tmp_path / f"images/{image.format(scene + 7)}.png", museum.picture(scene))
+        museum.save(tmp_path / f"masks/{mask.format(scene + 7)}.png", museum.white(scene))
+    source = folder_source(tmp_path)
+    assert not source.layout_problems()
+    assert any("leading zeros" in note for note in source.notes)
+    for record in source.records():
+        scene = museum.scene_of(source.read_image(record))
+        np.testing.assert_array_equal(source.read_truth(record).classes, museum.binary(scene))
+
+
+def test_names_that_loose_reading_would_mix_up_are_problems(tmp_path):
+    some("images/{name}.png", "masks/{name}.png", names=("a1", "a01", "b"))(tmp_path)
+    (tmp_path / "masks/b.png").rename(tmp_path / "masks/B.png")
+    source = folder_source(tmp_path)
+    assert sorted(record.key for record in source.records()) == ["a01", "a1"]
+    assert len(source.layout_problems()) == 2

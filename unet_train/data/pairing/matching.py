@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class Match:
         What all names of each kind have around the part that pairs them.
     several : str
         How several masks of an image are found, "" where each has one.
+    loosely : bool
+        Whether case and leading zeros were passed over.
     reasons : dict of str to str
         Path of an image → why it has no mask, where there is more to say.
     """
@@ -35,12 +38,13 @@ class Match:
     of_images: Affixes = field(default_factory=Affixes)
     of_masks: Affixes = field(default_factory=Affixes)
     several: str = ""
+    loosely: bool = False
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def by_equal_names(self) -> bool:
         """Whether image and mask simply have the same name."""
-        return self.of_images == self.of_masks and not self.several
+        return self.of_images == self.of_masks and not self.several and not self.loosely
 
     @property
     def rank(self) -> int:
@@ -53,11 +57,12 @@ class Match:
 def match(images: Sequence[Name], masks: Sequence[Name]) -> Match:
     """Pair two lists; the first of these that leaves nothing over counts, else the one with most pairs.
 
-    Equal names; equal rests once what all images, and all masks, have in common is cut off; a folder of masks named
-    like the image or beside it; masks with numbers behind the image's name.
+    Equal names; names that are equal but for case and leading zeros; equal rests once what all images, and all masks,
+    have in common is cut off; a folder of masks named like the image or beside it; masks with numbers behind the
+    image's name.
     """
     best = Match(images_left=list(images), masks_left=list(masks))
-    for attempt in (_equal, _by_rests, _by_folders, _by_numbers):
+    for attempt in (_equal, _loosely, _by_rests, _by_folders, _by_numbers):
         found = attempt(images, masks)
         if found.rank == 3:
             return found
@@ -97,6 +102,20 @@ def _equal(images: Sequence[Name], masks: Sequence[Name]) -> Match:
             found.images_left.append(image)
             found.reasons[image.path] = "several masks have this name; give image and mask the same ending"
     return found
+
+
+def _loosely(images: Sequence[Name], masks: Sequence[Name]) -> Match:
+    """``A8.png`` and ``a008.png``, where that mixes up no two names of a kind."""
+    keys = [[(name.part, _loose(name.stem)) for name in names] for names in (images, masks)]
+    if any(len(set(own)) < len(own) for own in keys):
+        return Match()
+    found = _joined(images, masks, lambda name: _loose(name.stem), lambda name: _loose(name.stem))
+    found.loosely = True
+    return found
+
+
+def _loose(stem: str) -> str:
+    return re.sub(r"0*(\d+)", r"\1", stem.lower())
 
 
 def _by_rests(images: Sequence[Name], masks: Sequence[Name]) -> Match:

@@ -49,7 +49,8 @@ def to_pairing(root: Path, found: Match, looked_for: Callable[[Name], str] | Non
 def describe_match(found: Match) -> str:
     """The rule by which images and masks are paired, as two patterns that ``dataset.images`` and ``masks`` take."""
     images, masks = pattern_texts(found)
-    return f"{images} is paired with {masks}"
+    loosely = ", case and leading zeros apart" if found.loosely else ""
+    return f"{images} is paired with {masks}{loosely}"
 
 
 def pattern_texts(found: Match) -> tuple[str, str]:
