@@ -188,7 +188,7 @@ def test_what_a_plan_chooses_for_touching_cells_is_trained(cells, run_command):
     assert run_command("train", *cells, *SMALL, "plan=auto", "trainer.epochs=1", "hydra.run.dir=run") == 0
     plan = yaml.safe_load(Path("run/plan.yaml").read_text())
     dataset = yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]
-    assert dataset["target"] == plan["dataset.target"] == "foreground_core"
+    assert dataset["target"] == plan["dataset.target"] == "foreground_border"
     assert dataset["scale"] == plan["dataset.scale"] == 0.5
     assert plan["augmentation.crop_size"] == 128
     assert listing(Path("cells")) == before
