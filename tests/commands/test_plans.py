@@ -11,6 +11,7 @@ import yaml
 
 from unet_train.config.compose import compose_train
 from unet_train.errors import UserError
+from unet_train.planning.make import ORDER
 
 SMALL = [
     "encoder=unet",
@@ -19,6 +20,9 @@ SMALL = [
     "trainer.batch_size=2",
     "weights=random",
 ]
+
+
+_GIVEN = {word.partition("=")[0] for word in SMALL}
 
 
 @pytest.fixture(autouse=True)
@@ -281,7 +285,7 @@ def test_a_data_set_of_ones_own_is_planned_and_trained(own_folder, run_command):
     assert yaml.safe_load(Path("run/config.yaml").read_text())["dataset"]["arguments"] == {"pages": 5}
 
 
-@pytest.mark.parametrize(("batch", "most", "fits"), [(4, 2, (2, 2)), (5, 1, (1, 5)), (4, 9, (4, None))])
+@pytest.mark.parametrize(("batch", "most", "fits"), [(4, 2, (2, 2)), (5, 1, (1, 5)), (4, 9, (4, 1))])
 def test_a_batch_that_does_not_fit_into_memory(root, hungry, run_command, batch, most, fits):
     words = [f"dataset.root={root}", "minutes=0.03", *hungry, f"encoder.most={most}"]
     assert run_command("data", "plan", *words, f"trainer.batch_size={batch}") == 0
@@ -353,6 +357,9 @@ def test_a_resumed_run_takes_no_plan(root, run_command, capsys, short):
         (["minutes=0"], "minutes=0"),
         (["minutes=-1"], "minutes=-1"),
         (["output=my images/plan.yaml"], "output=my images/plan.yaml"),
+        (["output=my images/masks/../new/plan.yaml"], "output=my images/masks/../new/plan.yaml"),
+        (["output=a folder"], "output=a folder"),
+        (["output=a folder/a file/plan.yaml"], "output=a folder/a file/plan.yaml"),
         (["trainer.epocs=3"], "trainer.epocs"),
         (["weights=file", "weights.path=x.pt"], "weights=file"),
         (["weights.path=gone.pt"], "gone.pt"),
@@ -363,9 +370,63 @@ def test_a_resumed_run_takes_no_plan(root, run_command, capsys, short):
     ],
 )
 def test_a_mistake_in_what_is_to_be_planned(root, run_command, capsys, words, says):
+    Path("a folder").mkdir()
+    Path("a folder/a file").touch()
+    before = listing(root)
     assert run_command("data", "plan", f"dataset.root={root}", *words) == 2
+    assert listing(root) == before
     assert says in capsys.readouterr().err
     assert not Path("plan.yaml").exists()
+
+
+def test_a_plan_is_not_written_beside_data_in_their_usual_place(run_command, capsys):
+    Path("data/phc_u373").mkdir(parents=True)
+    words = ["dataset=phc_u373", "output=data/phc_u373/plans/plan.yaml"]
+    assert run_command("data", "plan", *words) == 2
+    assert words[1] in capsys.readouterr().err
+    assert list(Path("data/phc_u373").iterdir()) == []
+
+
+def test_a_taken_run_folder_is_told_before_anything_is_planned(root, run_command, capsys, short):
+    assert run_command("train", "dataset=folder", f"dataset.root={root}", *short, "hydra.run.dir=run") == 0
+    (root / "masks/im_2.png").write_bytes(b"no picture")  # a plan would stumble over it
+    words = ["dataset=folder", f"dataset.root={root}", "plan=auto", "hydra.run.dir=run"]
+    capsys.readouterr()
+    assert run_command("train", *words) == 2
+    assert "resume=run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "crop", "code"), [([], 64, 0), (["augmentation.crop_size=128"], None, 2)])
+def test_a_crop_that_does_not_fit_into_memory(cells, own_folder, run_command, given, crop, code):
+    name = f"mine_{uuid.uuid4().hex}"
+    (own_folder / f"{name}.py").write_text(
+        HUNGRY.replace("len(x) > self.most", "self.training and x.shape[-1] > 96")
+    )
+    encoder = [f"encoder._target_={name}.Narrow", "trainer.batch_size=2"]
+    assert run_command("data", "plan", *cells, *encoder, *given) == code
+    if crop:
+        text = Path("plan.yaml").read_text()
+        plan = yaml.safe_load(text)
+        assert (plan["augmentation.crop_size"], plan["trainer.batch_size"]) == (crop, 2)
+        assert text.count("augmentation.crop_size:") == 1
+        assert run_command("train", "plan=plan.yaml", "trainer.epochs=1", "hydra.run.dir=run") == 0
+
+
+def test_every_plan_speaks_of_what_stays(root, run_command):
+    assert run_command("data", "plan", f"dataset.root={root}", "minutes=0.03", *SMALL) == 0
+    plan = yaml.safe_load(Path("plan.yaml").read_text())
+    for key in (
+        *("instances", "intensity_range", "scale", "target", "normalisation"),
+        *("split.val_fraction", "augmentation.crop_size", "augmentation.foreground_share"),
+        *("trainer.batch_size", "trainer.accumulate", "loss", "encoder", "weights"),
+    ):
+        assert key in plan or f"dataset.{key}" in plan
+    sections = [key.partition(".")[0] for key in plan if key not in ("dataset", "dataset.root", *_GIVEN)]
+    assert sections == sorted(sections, key=ORDER.index)
+    planned = compose_train(["plan=plan.yaml"]).config
+    plain = compose_train(["dataset=folder", f"dataset.root={root}", *SMALL]).config
+    assert planned.dataset == plain.dataset
+    assert planned.split == plain.split
 
 
 def test_faults_in_the_data_are_told(root, run_command, capsys):

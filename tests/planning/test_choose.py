@@ -149,9 +149,35 @@ def test_training_and_validation_fit_the_minutes(minutes, step, validation):
         assert (epochs, samples) == (1, 4)  # as little as there is
     else:
         assert total <= 0.95 * seconds
-        assert total >= 0.75 * seconds or epochs * samples < 100 * 4  # the time is used
+        assert total >= 0.75 * seconds  # the time is used
         assert validations == 1 or validations * validation <= 0.2 * seconds
     assert 1 <= validations <= epochs <= 40
+
+
+@pytest.mark.parametrize("minutes", [0.5, 4, 30])
+@pytest.mark.parametrize("step", [0.02, 0.4, 3.0])
+@pytest.mark.parametrize("validation", [0.0, 0.3, 8.0])
+@pytest.mark.parametrize("epoch", [0.2, 1.5])
+@pytest.mark.parametrize("other", [5.0, 20.0, 10_000.0])
+def test_reading_and_writing_fit_the_minutes_too(minutes, step, validation, epoch, other):
+    chosen = {
+        choice.key: choice
+        for choice in choose_length(minutes, step, validation, 4, other - 5, before=5.0, epoch_seconds=epoch)
+    }
+    epochs, samples, every = (
+        chosen[f"trainer.{k}"].value for k in ("epochs", "samples_per_epoch", "val_every")
+    )
+    validations = sum(is_validated(e, every, epochs) for e in range(1, epochs + 1))
+    steps = epochs * samples / 4
+    besides = validations * validation + epochs * epoch
+    seconds = max(60 * minutes * 0.95 - other, 30 * minutes)  # half of the time in any case
+    if validation + epoch + step > seconds:
+        assert (epochs, samples) == (1, 4)
+        return
+    assert steps * step + besides <= seconds
+    assert steps * step + validation + epoch + step >= 0.6 * seconds  # the time is used
+    assert "5 s until" in chosen["trainer.epochs"].reason
+    assert f"{epoch:.2g} s" in chosen["trainer.epochs"].reason
 
 
 def test_time_after_the_last_epoch_is_kept_free():
@@ -166,6 +192,16 @@ def test_time_after_the_last_epoch_is_kept_free():
     assert postprocessing_seconds(6, 256, 512) == pytest.approx(6 * 4)
     (epochs, *_) = choose_length(4, 0.5, 1.0, 4, 60)
     assert "72 s" in epochs.reason  # these 60, and a twentieth of 240
+
+
+def test_steps_are_not_lost_to_rounding():
+    """79 steps in up to 40 epochs: 39 of 2 steps, not 40 of 1; 950 in 3 epochs: 3 of 316, not 2 of 317."""
+    chosen = {choice.key: choice.value for choice in choose_length(79.5 / 60 / 0.95, 1.0, 0.0, 1)}
+    assert (chosen["trainer.epochs"], chosen["trainer.samples_per_epoch"]) == (39, 2)
+    chosen = {
+        choice.key: choice.value for choice in choose_length(0.5, 0.02, 0.0, 1, before=5.0, epoch_seconds=1.5)
+    }
+    assert (chosen["trainer.epochs"], chosen["trainer.samples_per_epoch"]) == (3, 316)
 
 
 TOUCHING = replace(CELLS, objects=50, diameter=110.0, contacts=0.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unet_train.commands import shell
-from unet_train.config.checks import check_dataset, expand
+from unet_train.config.checks import check_dataset, dataset_root, expand
 from unet_train.config.compose import compose_command
 from unet_train.config.messages import near
 from unet_train.config.plans import minutes_of
@@ -49,7 +49,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Read every file of a data set; 1 if something is wrong with it, listed by file."""
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
-    from unet_train.config.checks import dataset_root, refuse_without_background
+    from unet_train.config.checks import refuse_without_background
     from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
     from unet_train.data.intensities import has_own_range
     from unet_train.runs.data_report import output_folder
@@ -107,22 +107,36 @@ def plan(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Write a plan for a training."""
     own = _keys([o for o in overrides if o.partition("=")[0] in PLAN_KEYS], PLAN_KEYS)
     words = [o for o in overrides if o.partition("=")[0] not in PLAN_KEYS]
+    minutes = minutes_of(own["minutes"])
     output = expand(own["output"])
-    root = next((o.partition("=")[2] for o in words if o.startswith("dataset.root=")), None)
-    if root is not None and output.resolve().is_relative_to(expand(root.strip("'\"")).resolve()):
-        raise UserError(f"output={output}: lies in the data folder; plans are written elsewhere")
+    root = _root(words, config_dir)
+    if root is not None and output.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"output={output}: lies in the data folder {root}; plans are written elsewhere")
+    if output.is_dir():
+        raise UserError(f"output={output}: is a folder; name a file in it, as output={output / 'plan.yaml'}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={output}: {output.parent} cannot be made ({error.strerror})") from None
     from unet_train.atomic import replacing
     from unet_train.planning.make import make_plan
 
-    text = make_plan(words, minutes_of(own["minutes"]), config_dir)
+    text = make_plan(words, minutes, config_dir)
     if output.exists():
         print(f"replacing the earlier {output}")
-    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text, end="")
     print(f"written to {output}; train it: unet-train plan={shlex.quote(str(output))}")
     return 0
+
+
+def _root(words: Sequence[str], config_dir: str | None) -> Path | None:
+    """The data folder of a training's words."""
+    about = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] == "dataset"]
+    if not any(word.startswith("dataset=") for word in about):
+        about.insert(0, "dataset=folder")
+    return dataset_root(compose_command("data", about, config_dir).config.dataset)
 
 
 def _write(

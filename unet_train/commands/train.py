@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
-from unet_train.config.checks import check_train
+from unet_train.config.checks import check_train, expand
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import Composed, compose_train
 from unet_train.config.plans import AUTO_PLAN, from_plan, lay_plan, minutes_of, plan_named
@@ -67,10 +67,14 @@ def train(arguments: shell.Arguments) -> int:
 def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
     """The arguments with a plan, made now and written to a file in `folder`, in the place of ``plan=auto``."""
     from unet_train.planning.make import make_plan
+    from unet_train.training.run_folder import refuse_taken
 
     words = [o for o in arguments.overrides if o.partition("=")[0] not in ("plan", "minutes")]
     minutes = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("minutes=")), "30")
     about_the_run = ("hydra.",)
+    named = [o.partition("=")[2].strip("'\"") for o in words if o.startswith("hydra.run.dir=")]
+    if named:
+        refuse_taken(expand(named[-1]))
     text = make_plan(
         [o for o in words if not o.startswith(about_the_run)], minutes_of(minutes), arguments.config_dir
     )

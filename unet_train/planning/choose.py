@@ -25,8 +25,9 @@ CROP, SCALED_CROP = 256, 192
 
 DIVISOR = 32  # of the sides of crops: the greatest stride of an encoder
 
-SHARE_OF_TIME = 0.95  # of the minutes; the rest is for reading, the first step and the last files
-VALIDATION_SHARE = 0.2  # of the time, at most; one is done in any case
+SHARE_OF_TIME = 0.95  # of the minutes; the rest is for what is not timed, and for slower moments
+LEAST_SHARE = 0.5  # of the minutes, for training and validation, however much time the rest takes
+VALIDATION_SHARE = 0.2  # of the time, at most, with the files of each epoch; one is done in any case
 SECONDS_PER_FRAME = 8.0
 """Of 512² pixels, for about 50 sets of parameters: `inference.objects.choose_parameters`."""
 
@@ -109,6 +110,9 @@ def choose_length(
     validation_seconds: float,
     batch_size: int,
     afterwards: float = 0.0,
+    *,
+    before: float = 0.0,
+    epoch_seconds: float = 0.0,
 ) -> list[Choice]:
     """Epochs and samples that fit the minutes, validation counted in.
 
@@ -123,29 +127,42 @@ def choose_length(
     batch_size : int
     afterwards : float
         Seconds that are needed after the last epoch.
+    before : float
+        Seconds until the first step.
+    epoch_seconds : float
+        Of what each epoch writes.
     """
-    seconds = max(minutes * 60 * SHARE_OF_TIME - afterwards, minutes * 30)
-    affordable = (
-        math.floor(VALIDATION_SHARE * seconds / validation_seconds) if validation_seconds else MOST_EPOCHS
-    )
-    validations = max(1, min(MOST_EPOCHS, affordable))
-    steps = max(1, math.floor((seconds - validations * validation_seconds) / step_seconds))
-    epochs = min(steps, max(FEWEST_EPOCHS, validations))
+    whole = minutes * 60
+    seconds = max(whole * SHARE_OF_TIME - before - afterwards, whole * LEAST_SHARE)
+    validations = max(1, _affordable(seconds, validation_seconds + epoch_seconds))
+    most = max(validations, min(FEWEST_EPOCHS, _affordable(seconds, epoch_seconds)))
+    for_steps = seconds - validations * validation_seconds - most * epoch_seconds
+    steps = max(1, math.floor(for_steps / step_seconds))
+    # Whichever way of rounding loses fewer steps: 79 in 40 epochs are 39 of 2, and 950 in 3 are 3 of 316.
+    rounded = {max(1, steps // most), math.ceil(steps / most)}
+    epochs, each = max(((min(most, steps // n), n) for n in rounded), key=math.prod)
     every = math.ceil(epochs / validations)
-    each = steps // epochs
-    kept = (
-        f" with {minutes * 60 - seconds:.0f} s for the objects' parameters and the rest" if afterwards else ""
+    left = max(0.0, whole - seconds - before)
+    rest = (
+        f"{left:.0f} s for the objects' parameters and the rest" if afterwards else f"{left:.0f} s to spare"
     )
     return [
         Choice(
             "trainer.epochs",
             epochs,
-            f"{each * epochs} steps of {step_seconds:.2g} s and {math.ceil(epochs / every)} validations of "
-            f"{validation_seconds:.2g} s, as measured here, fit into {minutes:g} minutes{kept}",
+            f"{each * epochs} steps of {step_seconds:.2g} s, {math.ceil(epochs / every)} validations of "
+            f"{validation_seconds:.2g} s, {epochs} times the files of an epoch in {epoch_seconds:.2g} s and "
+            f"{before:.2g} s until the first step, as measured here, fit into {minutes:g} minutes with {rest}",
         ),
         Choice("trainer.samples_per_epoch", each * batch_size, f"{each} steps of {batch_size} crops"),
         Choice("trainer.val_every", every, f"validations take at most {VALIDATION_SHARE:.0%} of the time"),
     ]
+
+
+def _affordable(seconds: float, each: float) -> int:
+    """How often something may be done in `VALIDATION_SHARE` of the time, `MOST_EPOCHS` at most."""
+    share = VALIDATION_SHARE * max(0.0, seconds)
+    return math.floor(share / each) if each * MOST_EPOCHS > share else MOST_EPOCHS
 
 
 def _split(data: DataFigures, group_regex: str | None) -> list[Choice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -25,12 +26,20 @@ from unet_train.planning.choose import (
     without,
 )
 from unet_train.planning.figures import DataFigures, look_at_data
+from unet_train.planning.kept import kept_choices
 from unet_train.planning.pretrained import Pretrained, find_pretrained
 from unet_train.planning.trial import machine_for, try_steps
 from unet_train.planning.write import write_plan
 from unet_train.runs.factory import build_source, build_split, settle_intensity_range
 from unet_train.runs.orientation import orientation_of
 from unet_train.runs.postprocessing import records_to_optimise_on
+
+ORDER = ("dataset", "split", "encoder", "weights", "model", "augmentation", "loss", "trainer")
+"""Of the sections in a plan."""
+
+CROP_SIZE = "augmentation.crop_size"
+START_SECONDS = 5.0
+"""For Python, the libraries and the first validation image; the data are read in addition."""
 
 _OTHER_CHOICES = {
     "experiment": "a recipe has made its choices, train it without a plan; or plan with dataset=… in its place",
@@ -76,6 +85,7 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
     check_train(config)
     if config.dataset.intensity_range is None:
         config.dataset.intensity_range = AUTO
+    started = time.perf_counter()
     source = build_source(config.dataset)
     records = source.records()
     group_regex = None
@@ -89,6 +99,7 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
     if settle_intensity_range(config.dataset, source, split.train):
         source = build_source(config.dataset)
     report = check_source(source, records)
+    reading = time.perf_counter() - started
     if report.problems:
         raise UserError(
             f"{len(report.problems)} problems in the data, the first: {report.problems[0]}; unet-data check lists "
@@ -107,7 +118,11 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         no_weights=no_weights,
     )
     chosen = without(chosen, given)
-    trial = try_steps([*words_of({c.key: c.value for c in chosen}), *words], config_dir)
+    trial = try_steps(
+        [*words_of({c.key: c.value for c in chosen}), *words],
+        config_dir,
+        keep_crop=bool(given & {"augmentation", "augmentation.crop_size"}),
+    )
     if trial.batch_size != config.trainer.batch_size:
         why = f"{config.trainer.batch_size} crops at once do not fit into memory"
         sizes = ("trainer.batch_size", "trainer.accumulate")
@@ -115,21 +130,46 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         words = [word for word in words if word.partition("=")[0] not in sizes]
         chosen.append(Choice("trainer.batch_size", trial.batch_size, why))
         chosen.append(Choice("trainer.accumulate", trial.accumulate, "as many crops to a step all the same"))
-    crops = trial.batch_size * trial.accumulate
+    if trial.crop_size is not None:
+        why = "a single larger crop does not fit into memory"
+        chosen = [choice for choice in chosen if choice.key != CROP_SIZE]
+        chosen.append(Choice(CROP_SIZE, trial.crop_size, why))
+    decided = {choice.key for choice in chosen} | given
+    final = compose_train([*words_of({c.key: c.value for c in chosen}), *words], config_dir).tree
+    chosen = sorted([*chosen, *kept_choices(data, _flat(final), decided)], key=_place)
+    took = trial.seconds
     # As at the end of a training: wherever objects are told apart, on a few validation images.
     tuned = len(records_to_optimise_on(split, records)) if data.objects and split.val else 0
     length = choose_length(
         minutes,
-        trial.step_seconds,
-        trial.image_seconds * len(split.val),
-        crops,
+        took.step,
+        took.image * len(split.val),
+        trial.batch_size * trial.accumulate,
         postprocessing_seconds(tuned, data.height, data.width),
+        before=START_SECONDS + reading,
+        epoch_seconds=took.epoch,
     )
     title = [
         f"A plan for {minutes:g} minutes on {machine}. Train it: unet-train plan=FILE; keys on the command line win.",
         _describe(data, len(split.train), source.pairing),
     ]
     return write_plan(title, [*_given(words, tree), *chosen, *without(length, given)])
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of the sections by their dotted names."""
+    return {
+        f"{section}.{name}": value
+        for section, content in tree.items()
+        if isinstance(content, dict)
+        for name, value in content.items()
+    }
+
+
+def _place(choice: Choice) -> int:
+    """Where a choice stands: the data first, the training last."""
+    section = choice.key.partition(".")[0]
+    return ORDER.index(section) if section in ORDER else len(ORDER)
 
 
 def _weights(
