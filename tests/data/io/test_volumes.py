@@ -1,6 +1,7 @@
 """NIfTI volumes slice by slice, against nibabel's own arrays."""
 
 import gzip
+import sys
 
 import numpy as np
 import pytest
@@ -73,3 +74,10 @@ def test_a_mask_with_another_number_of_slices(tmp_path):
     write(tmp_path / "masks/a.nii.gz", ramp(6, 6, 3) % 2)
     with pytest.raises(UserError, match=r"masks.a\.nii\.gz: 3 pages for the 4"):
         folder_source(tmp_path)
+
+
+def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.nii.gz", ramp(4, 4, 2))
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(UserError, match=r'a\.nii\.gz: .*pip install "unet-train\[volumes\]"'):
+        image_pages(path)

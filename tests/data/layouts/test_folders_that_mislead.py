@@ -149,9 +149,11 @@ def test_a_link_to_a_folder_above(tmp_path):
     assert not source.layout_problems()
 
 
-def test_dtype_of_a_scene():
-    """The helper draws what the tests take for granted."""
-    assert np.unique(museum.white(0)).tolist() == [0, 255]
+def test_a_single_pair_of_other_names_is_said(tmp_path):
+    some("images/foo_{name}.png", "masks/bar.png", names=("a",))(tmp_path)
+    source = folder_source(tmp_path)
+    assert len(source.records()) == 1
+    assert any("foo_a.png" in note and "bar.png" in note for note in source.notes)
 
 
 @pytest.mark.parametrize(("image", "mask"), [("A{}", "a{}"), ("{}", "{:03}"), ("s1/X_{:02}", "s1/x_{}")])

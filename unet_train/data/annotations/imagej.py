@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from unet_train.data.annotations.collection import (
 )
 from unet_train.data.annotations.shapes import Ellipse, Part, Shape, polygon, rectangle
 from unet_train.data.io.files import read_bytes
+from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
 
 FORMAT = "ImageJ ROI"
@@ -106,25 +106,6 @@ def read_shapes(rule: ClassRule, path: Path, _name: str) -> list[Shape]:
     return _shapes(rule, path, _read(path))
 
 
-def roifile_library(needed_for: Path) -> ModuleType:
-    """``roifile``, the extra.
-
-    Raises
-    ------
-    UserError
-        If it is not installed or does not load; `needed_for` is named.
-    """
-    try:
-        import roifile
-    except (ImportError, RuntimeError, OSError) as error:
-        detail = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{needed_for}: roifile cannot be imported ({detail}): ImageJ's regions need the extra, "
-            'pip install "unet-train[annotations]"'
-        ) from error
-    return roifile
-
-
 def _entries(archive: zipfile.ZipFile) -> list[str]:
     """Names of an archive's files; folders and what macOS adds are left out."""
     return [
@@ -148,7 +129,7 @@ def _read(path: Path) -> list[Any]:
 
 
 def _parse(path: Path, where: str, stem: str, data: bytes) -> Any:
-    library = roifile_library(path)
+    library = import_extra("roifile", "annotations", "ImageJ's regions", path)
     if not data.startswith(_MAGIC):
         raise UserError(f"{where}: no region of interest of ImageJ; take it out")
     try:
@@ -221,7 +202,7 @@ def _shapes(rule: ClassRule, path: Path, rois: Sequence[Any]) -> list[Shape]:
 
 
 def _part(where: str, roi: Any) -> Part:
-    library = roifile_library(Path(where))
+    library = import_extra("roifile", "annotations", "ImageJ's regions", Path(where))
     types, subtypes, options = library.ROI_TYPE, library.ROI_SUBTYPE, library.ROI_OPTIONS
     if roi.subtype in (subtypes.TEXT, subtypes.IMAGE):
         raise UserError(f"{where}: a {roi.subtype.name.lower()} overlay is no outline; take it out")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from unet_train.data.io.files import Decoded, broken
+from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
@@ -67,25 +67,6 @@ def read_volume_slice(path: Path, number: int) -> Decoded:
         raise broken(path, error) from None
 
 
-def nibabel_library(needed_for: Path) -> ModuleType:
-    """``nibabel``, the extra.
-
-    Raises
-    ------
-    UserError
-        If it is not installed or does not load; `needed_for` is named.
-    """
-    try:
-        import nibabel
-    except (ImportError, RuntimeError, OSError) as error:
-        detail = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{needed_for}: nibabel cannot be imported ({detail}): NIfTI volumes need the extra, "
-            'pip install "unet-train[volumes]"'
-        ) from error
-    return nibabel
-
-
 def _stamp(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
@@ -96,7 +77,7 @@ def _stamp(path: Path) -> int:
 @lru_cache(maxsize=2)  # an image and its mask: their slices are read one after the other
 def _volume(path: str, stamp: int) -> Any:
     """The volume as an array, axes from left, back and feet to right, front and head."""
-    nibabel = nibabel_library(Path(path))
+    nibabel = import_extra("nibabel", "volumes", "NIfTI volumes", Path(path))
     try:
         image = nibabel.as_closest_canonical(nibabel.load(path))
         volume = np.asanyarray(image.dataobj)

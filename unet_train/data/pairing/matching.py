@@ -120,7 +120,8 @@ def _loose(stem: str) -> str:
 
 def _by_rests(images: Sequence[Name], masks: Sequence[Name]) -> Match:
     if len(images) == 1 and len(masks) == 1 and images[0].part == masks[0].part:
-        return Match([(images[0], (masks[0],))])
+        whole = [Affixes(before=_file(name.stem)) for name in (images[0], masks[0])]
+        return Match([(images[0], (masks[0],))], of_images=whole[0], of_masks=whole[1])
     if min(len(images), len(masks)) < 2:
         return Match()
     numbered = without_numbers([name.stem for name in masks])

@@ -103,7 +103,7 @@ def describe_names(names: Sequence[Name], affixes: Affixes, *, several: bool = F
     endings = {name.path[len(without_ending(name.path)) :] for name in names}
     ending = endings.pop() if len(endings) == 1 else ""
     whole = affixes.before + affixes.after
-    constant = len(names) > 1 and all(without_ending(name.path).rpartition("/")[2] == whole for name in names)
+    constant = all(without_ending(name.path).rpartition("/")[2] == whole for name in names)
     file = "*" if several else whole if constant else str(affixes)
     file += ending or (".*" if several else "")
     levels: list[str] = []
