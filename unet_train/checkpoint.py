@@ -26,7 +26,7 @@ FORMAT = 1
 NEEDED = ("format", "model", "data", "state_dict")
 """Keys that every checkpoint of ours has had; a file of an earlier version may lack any other."""
 
-TRAINING_KEYS = {"ema", "optimizer", "schedule", "scaler", "rng", "state"}
+TRAINING_KEYS = {"ema", "optimizer", "schedule", "scaler", "state"}
 """Keys of last.pt alone."""
 
 
@@ -46,26 +46,6 @@ class AverageState:
     average: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class RandomStates:
-    """States of the generators a run may draw from; `unet_train.training.random_states` takes and restores them.
-
-    Attributes
-    ----------
-    torch : Tensor
-        As `torch.get_rng_state` returns it.
-    numpy, python : list
-        The values of `numpy.random.get_state` and `random.getstate`, as plain ones.
-    cuda : list of Tensor or None
-        One for each device; None where there was none.
-    """
-
-    torch: Tensor
-    numpy: list[Any]
-    python: list[Any]
-    cuda: list[Tensor] | None = None
-
-
 @dataclass
 class EpochSums:
     """Sums over the batches of the epoch under way, so that a resumed epoch reports what the undisturbed one does.
@@ -82,10 +62,14 @@ class EpochSums:
     totals: Tensor | None = None
     counts: Tensor | None = None
 
+    def cpu(self) -> EpochSums:
+        """The sums on the CPU."""
+        return EpochSums(*(None if value is None else value.cpu() for value in vars(self).values()))
+
 
 @dataclass
 class Position:
-    """Where a run stands; plain numbers, and the sums of the epoch under way.
+    """Where a run stands; plain numbers, and this process's sums of the epoch under way.
 
     Attributes
     ----------
@@ -99,7 +83,10 @@ class Position:
         Best validation score and the epoch it was reached in.
     stale : int
         Validations since then.
+    monitor : str
+        Name of the score that `best` is; empty in files of before it was kept.
     sums : EpochSums
+        Not written here: a file holds those of every process, see `TrainingState`.
     stopped_early : bool
         Whether early stopping ended the run.
     """
@@ -110,6 +97,7 @@ class Position:
     best: float = -math.inf
     best_epoch: int = 0
     stale: int = 0
+    monitor: str = ""
     sums: EpochSums = field(default_factory=EpochSums)
     stopped_early: bool = False
 
@@ -120,17 +108,18 @@ class TrainingState:
 
     Attributes
     ----------
-    rng : RandomStates
     position : Position
         Where the run stands.
+    sums : list of EpochSums
+        Of the epoch under way, one for each process of the run, in the order of their ranks.
     optimizer, schedule, scaler : dict
         What their `state_dict` returned.
     ema : AverageState or None
         None for a run without averaged weights.
     """
 
-    rng: RandomStates
     position: Position
+    sums: list[EpochSums] = field(default_factory=lambda: [EpochSums()])
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
@@ -144,8 +133,7 @@ class TrainingState:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "scaler": self.scaler,
-            "rng": _given(self.rng),
-            "state": {**vars(self.position), "sums": _given(self.position.sums)},
+            "state": {**vars(self.position), "sums": [_given(sums) for sums in self.sums]},
         }
 
     @classmethod
@@ -154,9 +142,13 @@ class TrainingState:
         if not content.keys() & TRAINING_KEYS:
             return None
         ema, position = content["ema"], dict(content["state"])
+        sums = position.pop("sums", {})
+        # Earlier files hold the sums of the first process alone, and the states of generators, which are no longer
+        # needed: what the net draws is a function of the seed and the update.
+        sums = sums if isinstance(sums, list) else [sums]
         return cls(
-            rng=RandomStates(**content["rng"]),
-            position=Position(**{**position, "sums": EpochSums(**position.get("sums", {}))}),
+            position=Position(**position),
+            sums=[EpochSums(**part) for part in sums],
             optimizer=content["optimizer"],
             schedule=content["schedule"],
             scaler=content["scaler"],
@@ -164,7 +156,7 @@ class TrainingState:
         )
 
 
-def _given(part: RandomStates | EpochSums) -> dict[str, Any]:
+def _given(part: EpochSums) -> dict[str, Any]:
     """The fields of a part that are not None, which the file leaves out."""
     return {name: value for name, value in vars(part).items() if value is not None}
 

@@ -8,7 +8,6 @@ from unet_train.data.description import DataDescription
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights.key_maps import brain_mri_names
-from unet_train.training.random_states import random_states
 
 DESCRIPTION = DataDescription("drawn", ("background", "cell"), 1, normalisation="fixed")
 
@@ -68,7 +67,7 @@ def test_our_checkpoints(hub, tmp_path, averaged):
     model, other = build_model(spec).eval(), build_model(spec)
     saved = Checkpoint(spec, DESCRIPTION, model.state_dict())
     if averaged:
-        training = TrainingState(random_states(), Position(), ema=AverageState(1, model.state_dict()))
+        training = TrainingState(Position(), ema=AverageState(1, model.state_dict()))
         saved = Checkpoint(spec, DESCRIPTION, other.state_dict(), training=training)
     saved.write(tmp_path / "best.pt")
     found = hub("checkpoint", tmp_path / "best.pt")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from unet_train.checkpoint import EpochSums, Position
-from unet_train.errors import UserError
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
 from unet_train.training.losses import build_loss
@@ -64,8 +63,3 @@ def test_the_scores_of_an_epoch():
     )
     alone = train_scores(state([2.0], [4.0], BOTH[:1]), DistributedContext())
     assert set(alone) == {"train/loss", "train/iou/mean", "train/lr"}, "one term is the loss itself"
-
-
-def test_a_loss_that_is_no_number_ends_the_run():
-    with pytest.raises(UserError, match=r"nan in epoch 2: lower optimizer\.lr"):
-        train_scores(state([float("nan"), 3.0], [4.0, 10.0]), DistributedContext())

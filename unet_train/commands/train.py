@@ -86,10 +86,13 @@ def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
 
 def run(composed: Composed[TrainConfig]) -> int:
     """Train in this process; a signal's exit code if one stopped it."""
-    from unet_train.runs.training import Stopped, train_run
+    from unet_train.runs.training import NotSaved, Stopped, train_run
 
     try:
         train_run(composed)
+    except NotSaved as error:
+        print(f"unet-train: {error}", file=sys.stderr)
+        return 1
     except Stopped as stopped:
         print(f"stopped by {stopped}; go on with: unet-train resume={composed.run_folder}", file=sys.stderr)
         return 128 + stopped.signal_number
@@ -101,7 +104,7 @@ def sweep_job(config: Any) -> float:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
 
-    from unet_train.runs.training import Stopped, train_run
+    from unet_train.runs.training import NotSaved, Stopped, train_run
 
     folders = [
         Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"
@@ -121,6 +124,8 @@ def sweep_job(config: Any) -> float:
         raise UserError("trainer.devices: a sweep's job runs on one device; use a launcher, or a single run")
     try:
         return train_run(composed)
+    except NotSaved as error:
+        sys.exit(f"unet-train: {error}")
     except Stopped as stopped:
         sys.exit(128 + stopped.signal_number)
 

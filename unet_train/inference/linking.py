@@ -85,7 +85,7 @@ class OverlapLinker:
             if len(self.tracks) >= LARGEST_LABEL:
                 raise UserError(
                     f"format=ctc: more than {LARGEST_LABEL} tracks by frame {frame}, and the 16 bits of the "
-                    "format hold no more; predict a part of the sequence, or raise objects.min_size"
+                    "format hold no more; predict a part of the sequence"
                 )
             self.tracks.append(Track(len(self.tracks) + 1, frame, frame))
             labels[own] = len(self.tracks)

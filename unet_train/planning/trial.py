@@ -28,6 +28,7 @@ from unet_train.runs.training_data import read_data
 from unet_train.runs.training_setup import Run, set_up
 from unet_train.runs.validation import Validation
 from unet_train.training.evaluation import evaluate
+from unet_train.training.finiteness import FiniteWatch
 from unet_train.training.loop import update
 from unet_train.training.run_folder import History
 
@@ -165,14 +166,14 @@ def measure_steps(words: Sequence[str], config_dir: str | None = None) -> Second
         samples = min(len(run.training), size * count * (_WARM_UP + _MOST_STEPS))
         loader = make_loader(run.training, EpochSampler(samples, size, 0), run.settings.workers)
         run.state.model.train()
-        times = []
+        times, watch = [], FiniteWatch()
         batches = []
         started = time.perf_counter()
         for batch in read_batches(loader):
             batches.append(batch)
             if len(batches) < count:
                 continue
-            update(run.state, batches, run.settings, hardware.context)
+            update(run.state, batches, run.settings, hardware.context, watch)
             _wait(hardware)
             batches = []
             now = time.perf_counter()
@@ -204,7 +205,7 @@ def _writing(run: Run, image_seconds: float) -> float:
             started = time.perf_counter()
             scores = validation().scores() if validation is not None else {}
             writer.best(scores)
-            writer.last()
+            writer.last([run.state.position.sums.cpu()])
             history.add(1, 1, scores)
             seconds = time.perf_counter() - started
     finally:

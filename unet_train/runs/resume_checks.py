@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from unet_train.checkpoint import Checkpoint
+from unet_train.checkpoint import Checkpoint, Position
 from unet_train.config.schema import TrainConfig
 from unet_train.data.records import Record
 from unet_train.data.splits import Split
@@ -68,19 +69,71 @@ def check_same_run(resumed: Checkpoint, spec: ModelSpec, data: TrainingData) -> 
         )
 
 
-def check_same_steps(resumed: Checkpoint, tree: dict[str, Any]) -> None:
-    """Refuse keys that would make it another run, or move the place within an epoch at which it stopped."""
+def processes_of(resumed: Checkpoint) -> int:
+    """How many processes the run had when it was saved."""
+    # Files of before every process's sums were kept have those of one, whatever their number.
+    return max(len(resumed.resume_state.sums), int(resumed.section("trainer").get("devices") or 1))
+
+
+def check_same_steps(resumed: Checkpoint, tree: dict[str, Any], processes: int) -> None:
+    """Refuse what would make it another run, or move the place within an epoch at which it stopped.
+
+    Parameters
+    ----------
+    resumed : Checkpoint
+    tree : dict
+        The config as it is asked for now.
+    processes : int
+        Processes of the run now.
+    """
     before, position = resumed.section("trainer"), resumed.resume_state.position
     seed = resumed.config["seed"]
     if seed != tree["seed"]:
         raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({seed})")
-    for name in ("batch_size", "samples_per_epoch", "accumulate", "devices"):
+    then = processes_of(resumed)
+    if position.batches and then != processes:
+        raise UserError(
+            f"resume: the run was stopped within epoch {position.epoch + 1} by {then} process(es), which share its "
+            f"samples out, and now there are {processes}; resume it with trainer.devices={then} (or torchrun "
+            f"--nproc-per-node {then})"
+        )
+    for name in ("batch_size", "samples_per_epoch", "accumulate"):
         was, now = before.get(name), tree["trainer"][name]
         if position.batches and was != now:
             raise UserError(
                 f"trainer.{name}={now}: the run was stopped within epoch {position.epoch + 1}, which counts in "
                 f"trainer.{name}={was}; leave it as it was"
             )
+
+
+def follow_monitor(
+    position: Position, best: Callable[[], Checkpoint], resumed: Checkpoint, monitor: str
+) -> str:
+    """Compare by another score from now on, if another one is asked for: with that of best.pt, whose weights stay.
+
+    Parameters
+    ----------
+    position : Position
+        Where the run stands; changed in place.
+    best : callable
+        Reads best.pt.
+    resumed : Checkpoint
+        The run's last.pt.
+    monitor : str
+        ``checkpoint.monitor`` as it is asked for now.
+
+    Returns
+    -------
+    str
+        What is done, for the person; empty where nothing is.
+    """
+    before = position.monitor or str(resumed.section("checkpoint").get("monitor", monitor))
+    if before == monitor:
+        return ""
+    score = (best().metrics or {}).get(monitor, math.nan)
+    position.best, position.stale = (-math.inf if math.isnan(score) else score), 0
+    known = f"best.pt has {monitor} {score:.4f}" if math.isfinite(score) else f"best.pt has no {monitor}"
+    return f"checkpoint.monitor was {before}: {known}, and is replaced by the next epoch that is better"
 
 
 def is_finished(resumed: Checkpoint, config: TrainConfig) -> bool:

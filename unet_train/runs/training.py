@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 
@@ -15,15 +16,22 @@ from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
 from unet_train.data.summary import summarise
 from unet_train.data.targets import get_target
+from unet_train.errors import UserError
 from unet_train.log import LOGGER, log_to
 from unet_train.models.spec import build_model
-from unet_train.runs.checkpoint_writing import CheckpointWriter
+from unet_train.runs.checkpoint_writing import CheckpointWriter, NotSaved
 from unet_train.runs.data_report import draw_sheet, write_report
 from unet_train.runs.factory import build_split, check_own_objects, custom_encoder, describe_model
 from unet_train.runs.hardware import Hardware, hardware_for
 from unet_train.runs.orientation import augmentation_for
 from unet_train.runs.postprocessing import optimise_postprocessing
-from unet_train.runs.resume_checks import check_same_run, check_same_steps, is_finished, split_of_the_run
+from unet_train.runs.resume_checks import (
+    check_same_run,
+    check_same_steps,
+    follow_monitor,
+    is_finished,
+    split_of_the_run,
+)
 from unet_train.runs.starting_weights import fetch_weights, load_weights
 from unet_train.runs.training_data import TrainingData, read_data
 from unet_train.runs.training_report import tell_end, tell_resume, tell_run
@@ -31,7 +39,6 @@ from unet_train.runs.training_setup import Run, run_folder, set_up
 from unet_train.runs.validation import Validation
 from unet_train.training.interrupts import Stopped
 from unet_train.training.loop import fit
-from unet_train.training.random_states import seed_generators
 from unet_train.training.run_folder import (
     PLAN,
     SHEET,
@@ -42,8 +49,9 @@ from unet_train.training.run_folder import (
     release,
     write_json,
 )
+from unet_train.training.seeding import seed_generators
 
-__all__ = ["Stopped", "train_run"]
+__all__ = ["NotSaved", "Stopped", "train_run"]
 
 
 def train_run(composed: Composed[TrainConfig]) -> float:
@@ -55,7 +63,9 @@ def train_run(composed: Composed[TrainConfig]) -> float:
         Before the first step for anything wrong with config or data; later for a file that broke, a loss that
         is not finite, or when memory runs out.
     Stopped
-        After SIGINT or SIGTERM, with everything saved.
+        After a signal, with everything saved.
+    NotSaved
+        At the end, or after a signal, if the last checkpoints could not be written.
     """
     with hardware_for(composed.config) as hardware:
         composed.run_folder = hardware.context.broadcast(composed.run_folder)
@@ -66,15 +76,16 @@ def train_run(composed: Composed[TrainConfig]) -> float:
 
 def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     """A new run; its best validation score."""
-    config, folder = composed.config, run_folder(composed)
-    log_to(None)
-    if hardware.context.main:
+    config, folder, main = composed.config, run_folder(composed), hardware.context.main
+    log_to(None, speaks=main)
+    if main:
         refuse_taken(folder)
     seed_generators(config.seed)
     check_before_reading(config)
     fetch_weights(config)
 
     data = read_data(config, hardware.context, partial(build_split, config.split, config.dataset))
+    check_validated(config, data)
     composed.tree["dataset"]["intensity_range"] = (
         config.dataset.intensity_range
     )  # a resume measures no second time
@@ -86,6 +97,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     notes += load_weights(model, config)
     run = set_up(composed, hardware, data, augmentation, model)
     run.notes = notes + run.notes
+    try_validation(run)
 
     plan = expand(config.plan).read_text(encoding="utf-8") if config.plan else None
     composed.tree["plan"] = None  # the run folder has the file itself
@@ -93,12 +105,8 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
         claim(folder, as_yaml(composed.tree))
     try:
         if run.main:
-            if plan is not None:
-                (folder / PLAN).write_text(plan, encoding="utf-8")
-            write_json(folder / "split.json", data.split.keys.to_json())
-            log_to(folder)
-            tell_run(run)
-        return train(run, new=True)
+            begin_folder(run, plan)
+        return train(run)
     except BaseException:
         if run.main:
             release(folder)
@@ -109,62 +117,94 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     """A run that was stopped, or that is to train longer; its best validation score."""
     config, folder = composed.config, run_folder(composed)
     resumed = Checkpoint.read(folder / "last.pt")
-    log_to(None)
+    log_to(None, speaks=hardware.context.main)
     seed_generators(config.seed)
     check_before_reading(config)
 
     data = read_data(config, hardware.context, partial(split_of_the_run, resumed, config))
+    check_validated(config, data)
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)
     spec = describe_model(config, data.description, data.outputs)
     check_same_run(resumed, spec, data)
-    check_same_steps(resumed, composed.tree)
+    check_same_steps(resumed, composed.tree, hardware.context.size)
     run = set_up(composed, hardware, data, augmentation, build_model(spec, custom_encoder(config.encoder)))
     run.notes = notes + run.notes
-    run.state.restore(resumed)
+    run.state.restore(resumed, hardware.context)
     if is_finished(resumed, config):
         return finish_again(run)
+    try_validation(run)
+    monitor = config.checkpoint.monitor
+    changed = follow_monitor(
+        run.state.position, partial(Checkpoint.read, folder / "best.pt"), resumed, monitor
+    )
+    if changed:
+        run.state.schedule.forget_best()
+        run.notes.append(changed)
 
     if run.main:
         keep_config(folder, as_yaml(composed.tree | {"resume": None}))
         log_to(folder)
         tell_run(run)
         tell_resume(run, resumed)
-    return train(run, new=False)
+    return train(run)
 
 
-def train(run: Run, *, new: bool) -> float:
-    """Train to the end, optimise the post-processing, say how it ended; the best validation score.
-
-    The data of a `new` run are shown, and its validation tried, before the first step.
-    """
+def train(run: Run) -> float:
+    """Train to the end, optimise the post-processing, say how it ended; the best validation score."""
     started = time.monotonic()
     position, context = run.state.position, run.hardware.context
     history = History(run.folder if run.main else None, position.epoch, position.update)
     validation = Validation(run, history) if run.data.split.val else None
+    writer = CheckpointWriter(run)
     try:
-        if new and run.main:
-            show_data(run, history)
-        if validation is not None and new:
-            validation.trial(run.settings.monitor)
         score = fit(
             run.state,
             run.training,
             validation,
             run.settings,
             history=history,
-            writer=CheckpointWriter(run),
+            writer=writer,
             context=context,
         )
+    except Stopped:
+        writer.check_saved()
+        raise
     finally:
         history.close()
+    writer.check_saved()
     if run.main:
-        optimise_postprocessing(run.folder / "best.pt", run.predictor(), run.data)
+        try:
+            optimise_postprocessing(run.folder / "best.pt", run.predictor(), run.data)
+        except OSError as error:
+            raise NotSaved(
+                f"{run.folder / 'best.pt'}: the objects' parameters could not be written into it "
+                f"({error.strerror or error}); unet-train resume={run.folder} chooses them again"
+            ) from error
         tell_end(run, validation.last if validation is not None else None, time.monotonic() - started)
     return score
 
 
-def show_data(run: Run, history: History) -> None:
+def begin_folder(run: Run, plan: str | None) -> None:
+    """Write and say what the run is, and what its data were understood to be.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written.
+    """
+    try:
+        if plan is not None:
+            (run.folder / PLAN).write_text(plan, encoding="utf-8")
+        write_json(run.folder / "split.json", run.data.split.keys.to_json())
+        log_to(run.folder)
+        tell_run(run)
+        show_data(run)
+    except OSError as error:
+        raise UserError(f"{run.folder}: cannot be written ({error.strerror or error})") from error
+
+
+def show_data(run: Run) -> None:
     """Write what the data were understood to be: data.json, and a sheet of images, in TensorBoard too."""
     data, root = run.data, dataset_root(run.config.dataset)
     records = [record for part in data.split.parts.values() for record in part]
@@ -172,7 +212,9 @@ def show_data(run: Run, history: History) -> None:
     picture = draw_sheet(data.source, records, data.report, summary)
     write_report(run.folder, summary, picture, SHEET)
     if picture is not None:
+        history = History(run.folder)
         history.picture("data", picture, 0)
+        history.close()
         LOGGER.info(f"data as understood, with their labels: {run.folder / SHEET}")
 
 
@@ -182,7 +224,7 @@ def finish_again(run: Run) -> float:
     LOGGER.info(f"{run.folder}: finished already ({position.epoch} epochs); more with trainer.epochs=N")
     if run.main and Checkpoint.read(best).objects is None:
         optimise_postprocessing(best, run.predictor(), run.data)
-    return position.best
+    return position.best if position.best > -math.inf else math.nan
 
 
 # --- before and between --------------------------------------------------------------------------------
@@ -196,6 +238,38 @@ def check_before_reading(config: TrainConfig) -> None:
     check_own_objects(config)
     build_augmentation(config.augmentation.transforms, check=False)
     get_target(config.dataset.target, **config.dataset.target_params)
+
+
+def check_validated(config: TrainConfig, data: TrainingData) -> None:
+    """Refuse what waits for validations where there are none.
+
+    Raises
+    ------
+    UserError
+    """
+    if data.split.val:
+        return
+    waiting = {
+        f"trainer.early_stopping={config.trainer.early_stopping}": config.trainer.early_stopping is not None,
+        "scheduler=plateau": config.scheduler.kind == "plateau",
+    }
+    for words, asked in waiting.items():
+        if asked:
+            raise UserError(
+                f"{words}: waits for validations without a better score, and this run has no validation part; "
+                "hold some images out (split.val_fraction), or leave it out"
+            )
+
+
+def try_validation(run: Run) -> None:
+    """Validate one image, so that what fails there fails before the first step and before anything is written.
+
+    Raises
+    ------
+    UserError
+    """
+    if run.data.split.val:
+        Validation(run, History(None)).trial(run.settings.monitor)
 
 
 def check_augmentation(augmentation: Augmentation, data: TrainingData) -> None:

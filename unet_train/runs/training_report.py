@@ -6,7 +6,7 @@ from unet_train.checkpoint import Checkpoint
 from unet_train.log import LOGGER
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
-from unet_train.runs.resume_checks import changed_keys
+from unet_train.runs.resume_checks import changed_keys, processes_of
 from unet_train.runs.training_setup import Run
 from unet_train.training.evaluation import Evaluation, never_predicted_line
 from unet_train.training.pace import validation_share
@@ -60,6 +60,10 @@ def tell_resume(run: Run, resumed: Checkpoint) -> None:
         f"resuming after epoch {position.epoch}, step {position.update}, learning rate {rate:.3g}{inside}"
     )
     changes = changed_keys(resumed.config, run.composed.tree)
+    before, now = processes_of(resumed), run.hardware.context.size
+    if before != now:
+        crops = run.config.trainer.batch_size * run.config.trainer.accumulate * now
+        changes.append(f"processes {before} → {now}: a step is now of {crops} crops")
     if changes:
         LOGGER.info(f"changed   {', '.join(changes)}; the schedule now runs over {run.updates} steps")
 

@@ -166,6 +166,7 @@ def loop_settings(config: TrainConfig, device: torch.device, cost: float) -> Set
         val_cost=cost,
         every_minutes=config.checkpoint.every_minutes,
         monitor=config.checkpoint.monitor,
+        seed=config.seed,
     )
 
 

@@ -26,11 +26,13 @@ class Validation:
         self.predictor = run.predictor()
         self.shown = {record.key for record in self.records[: run.config.trainer.pictures]}
         self.normaliser = Normaliser(self.source, self.data.normalisation)
+        self.pictures: dict[str, np.ndarray] = {}
         self.last: Evaluation | None = None
         self.warned = False
 
     def __call__(self) -> Evaluation:
         """Scores of the validation part."""
+        self.pictures.clear()
         self.last = evaluate(
             self._judged(),
             self.source,
@@ -40,6 +42,11 @@ class Validation:
             look=self._draw,
             context=self.context,
         )
+        # Each process has drawn those of its own images; the first one writes all.
+        drawn = {key: picture for part in self.context.gather(self.pictures) for key, picture in part.items()}
+        for record in self.records:
+            if record.key in drawn:
+                self.history.picture(f"val/{record.key}", drawn[record.key], self.state.position.update)
         if all(image.empty for image in self.last.images) and not self.warned:
             self.warned = True
             LOGGER.info(
@@ -66,6 +73,7 @@ class Validation:
         return replace(self.predictor, model=fused_copy(self.state.model, average))
 
     def _draw(self, record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
-        if record.key in self.shown and self.history.folder is not None:
-            picture = compared(self.data, image, truth.classes, prediction.classes, caption=record.key)
-            self.history.picture(f"val/{record.key}", picture, self.state.position.update)
+        if record.key in self.shown:
+            self.pictures[record.key] = compared(
+                self.data, image, truth.classes, prediction.classes, caption=record.key
+            )

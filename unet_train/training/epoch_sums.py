@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from unet_train.checkpoint import EpochSums
-from unet_train.errors import UserError
 from unet_train.metrics.confusion import confusion_counts_tensor, scores_from_counts
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.train_state import TrainState
@@ -49,24 +46,13 @@ def complete(sums: EpochSums) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def train_scores(state: TrainState, context: DistributedContext) -> dict[str, float]:
-    """Loss per term and IoU over the epoch's crops, and the learning rate of its last update.
-
-    Raises
-    ------
-    UserError
-        If the loss is not finite.
-    """
+    """Loss per term and IoU over the epoch's crops, and the learning rate of its last update."""
     update = state.position.update
     numerators, totals, counts = (context.sum(value.clone()) for value in complete(state.position.sums))
     shares = {name: float(value) for name, value in state.loss.combine(numerators, totals).items()}
     scores = {"train/loss": sum(shares.values())}
     if len(shares) > 1:
         scores |= {f"train/{name}": value for name, value in shares.items()}
-    if not math.isfinite(scores["train/loss"]):
-        raise UserError(
-            f"the loss became {scores['train/loss']} in epoch {state.position.epoch + 1}: lower optimizer.lr, set "
-            "trainer.clip_grad_norm, or use trainer.precision=32"
-        )
     # Not the optimizer's own number: a run that was stopped at the epoch's last batch has made no update yet.
     rate = state.optimizer.param_groups[0]["base_lr"] * state.schedule.factor(update - 1)
     return scores | {"train/iou/mean": mean_iou(counts, state), "train/lr": float(rate)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from unet_train.training.distributed import DistributedContext
-
-ASKED_EVERY = 10
-"""Updates after which several processes ask each other, which costs a round trip."""
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+"""What stops a run. Clusters send SIGUSR1 or SIGUSR2 some time before a job's limit; Windows has neither."""
 
 
 class Stopped(Exception):
@@ -26,37 +26,45 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signals: list[int] = []
-
-    def seen(self, context: DistributedContext) -> bool:
-        """Whether a signal reached any process of the run; all of them have to ask together."""
-        return context.any(bool(self.signals))
-
-    def seen_within_epoch(self, context: DistributedContext, update: int) -> bool:
-        """As `seen`; several processes answer at every tenth update only."""
-        return (context.size == 1 or update % ASKED_EVERY == 0) and self.seen(context)
+        self.handlers: dict[int, Any] = {}
+        """What was set for each signal before."""
 
     def stopped(self) -> Stopped:
-        """The exception to raise once everything is saved."""
-        return Stopped(self.signals[0] if self.signals else signal.SIGTERM)
+        """The exception to raise once everything is saved; a cluster's own handler is called first.
+
+        Submitit, for one, listens to SIGUSR2 in order to queue the job again, and ends the process itself.
+        """
+        number = self.signals[0] if self.signals else signal.SIGTERM
+        handler = self.handlers.get(number)
+        own: tuple[Callable[..., Any], ...] = (signal.default_int_handler,)
+        if callable(handler) and handler not in own:
+            handler(number, None)
+        return Stopped(number)
 
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[Interrupts]:
-    """Note SIGINT and SIGTERM instead of ending at once; a second one acts as usual."""
+    """Note `SIGNALS` instead of ending at once; a second SIGINT or SIGTERM acts as usual.
+
+    A second SIGUSR1 or SIGUSR2 is passed over: a cluster may send it to the process and to its group.
+    """
     interrupts = Interrupts()
 
     def note(number: int, frame: Any) -> None:
         interrupts.signals.append(number)
-        signal.signal(number, before[number])
+        if number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupts.handlers[number])
 
-    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     try:
-        before: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
+        for number in SIGNALS:
+            interrupts.handlers[number] = signal.getsignal(number)
+            signal.signal(number, note)
     except ValueError:  # not the main thread (a notebook's worker): nothing to catch
+        interrupts.handlers.clear()
         yield interrupts
         return
     try:
         yield interrupts
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler in interrupts.handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -15,30 +15,34 @@ import torch
 from unet_train.checkpoint import EpochSums
 from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, read_batches
 from unet_train.data.loading.training_set import TrainingSet
-from unet_train.errors import UserError
 from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
 from unet_train.training.evaluation import Evaluation, check_monitor, never_predicted_line
+from unet_train.training.finiteness import FiniteWatch
 from unet_train.training.interrupts import Interrupts, catch_signals
 from unet_train.training.pace import is_validated
 from unet_train.training.progress import Progress
 from unet_train.training.run_folder import History
 from unet_train.training.save_timer import SaveTimer
+from unet_train.training.seeding import seed_update
 from unet_train.training.settings import Settings
 from unet_train.training.train_state import TrainState
 
 T = TypeVar("T")
 
+ASKED_EVERY = 10
+"""Updates after which several processes ask each other whether to save or to stop, which costs a round trip."""
+
 
 class Writer(Protocol):
-    """Writes the checkpoints; asked on the main process only."""
+    """Writes the checkpoints; asked on the main process only. A failure to write is remembered, not raised."""
 
     def best(self, scores: dict[str, float]) -> None:
         """Write best.pt, whose weights have these scores."""
 
-    def last(self) -> None:
-        """Write last.pt."""
+    def last(self, sums: Sequence[EpochSums]) -> None:
+        """Write last.pt, with every process's sums of the epoch under way."""
 
 
 def fit(
@@ -74,11 +78,12 @@ def fit(
     Raises
     ------
     Stopped
-        After SIGINT or SIGTERM, with last.pt written.
+        After a signal, with last.pt written.
     UserError
-        If the loss is not finite, memory runs out, or a file cannot be read.
+        If loss, gradient or weights are not finite, memory runs out, or a file cannot be read.
     """
     position = state.position
+    position.monitor = settings.monitor
     sampler = EpochSampler(
         len(data),
         settings.batch_size,
@@ -91,7 +96,7 @@ def fit(
     batches, _ = epoch_lengths(len(data), settings, context)
     progress = Progress(settings, batches, context, validates=validation is not None)
     with catch_signals() as interrupts:
-        steps = Steps(state, settings, context, history, writer, progress, interrupts)
+        steps = Steps(state, settings, context, history, writer, progress, interrupts, data.faulty)
         for epoch in range(position.epoch, settings.epochs):
             sampler.set_epoch(epoch, position.batches)
             scores = steps.train_epoch(read_batches(loader))
@@ -119,34 +124,53 @@ class Steps:
     writer: Writer
     progress: Progress
     interrupts: Interrupts
+    explain: Callable[[Sequence[str]], str]
+    """What is wrong with a file among the records of a batch; empty if nothing is."""
 
     def __post_init__(self) -> None:
         self.position = self.state.position
         self.timer = SaveTimer(self.settings.every_minutes)
+        self.watch = FiniteWatch(skips=self.state.scaler.is_enabled())
 
     def train_epoch(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Update from all `batches`; the epoch's training scores."""
         self.state.model.train()
         with self.progress.epoch(self.position):
             for micro_batches in in_groups(batches, self.settings.accumulate):
-                update(self.state, micro_batches, self.settings, self.context)
+                update(self.state, micro_batches, self.settings, self.context, self.watch)
                 self.progress.advance(self.state, len(micro_batches))
                 self.save_within_epoch()
         speed = self.progress.measure(self.position)
+        self.check_finite()
         scores = train_scores(self.state, self.context) | {"train/images_per_second": speed}
+        if self.watch.skips:
+            scores["train/skipped_steps"] = self.watch.take_skipped()
         self.position.epoch += 1
         self.position.batches, self.position.sums = 0, EpochSums()
         return scores
 
     def save_within_epoch(self) -> None:
         """Save when it is time to, or when the run is to stop; then stop."""
-        stop = self.interrupts.seen_within_epoch(self.context, self.position.update)
-        # Several processes have no common clock; at the end of the epoch it is saved in any case.
-        unfinished = self.position.batches < self.progress.batches
-        if stop or (self.context.size == 1 and unfinished and self.timer.due()):
-            self.save()
-        if stop:
-            raise self.interrupts.stopped()
+        if self.context.size == 1 or self.position.update % ASKED_EVERY == 0:
+            unfinished = self.position.batches < self.progress.batches
+            # A signal may have reached any of the processes; the first one's clock is everyone's.
+            asked = self.context.gather((bool(self.interrupts.signals), self.timer.due()))
+            stop, due = any(signal for signal, _ in asked), asked[0][1]
+            if stop or (unfinished and due):
+                self.save()
+            if stop:
+                raise self.interrupts.stopped()
+        if self.watch.due:
+            self.check_finite()
+
+    def check_finite(self) -> None:
+        """Refuse to go on, or to save, with a loss, a gradient or weights that are not finite.
+
+        Raises
+        ------
+        UserError
+        """
+        self.watch.check(self.context, self.state.model.state_dict(), self.explain)
 
     def validate(self, validation: Callable[[], Evaluation] | None) -> Evaluation | None:
         """Validate, if the epoch is one to be validated, and keep the best weights."""
@@ -189,7 +213,7 @@ class Steps:
             if evaluation is not None and never:
                 LOGGER.info(never_predicted_line(never, evaluation.classes))
         self.save()
-        if self.interrupts.seen(self.context):
+        if self.context.any(bool(self.interrupts.signals)):
             raise self.interrupts.stopped()
 
     def stop_early(self) -> bool:
@@ -207,9 +231,14 @@ class Steps:
         return True
 
     def save(self) -> None:
-        """Write last.pt."""
+        """Write last.pt; every process of the run has to take part."""
+        self.check_finite()
+        sums = self.context.gather(self.position.sums.cpu())
         if self.context.main:
-            self.writer.last()
+            # First what was told of the steps that last.pt holds: a kill between the two leaves a row too many,
+            # which a resume drops, not one too few.
+            self.history.flush()
+            self.writer.last(sums)
         self.timer.restart()
 
     def save_best(self, scores: dict[str, float]) -> None:
@@ -225,10 +254,15 @@ def in_groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def update(
-    state: TrainState, micro_batches: list[Batch], settings: Settings, context: DistributedContext
+    state: TrainState,
+    micro_batches: list[Batch],
+    settings: Settings,
+    context: DistributedContext,
+    watch: FiniteWatch,
 ) -> None:
-    """One optimizer update from `micro_batches`, on every process of `context`."""
+    """One optimizer update from `micro_batches`, on every process of `context`; nothing waits for the device."""
     position = state.position
+    seed_update(settings.seed, position.update, context.rank)
     batches = [batch.to(state.device) for batch in micro_batches]
     totals = torch.stack([state.loss.totals(b.target, b.weight) for b in batches]).sum(0)
     context.sum(totals)
@@ -245,9 +279,11 @@ def update(
             state.scaler.scale(value).backward()
         numerators += share.detach()
         add_counts(position.sums, logits.detach(), batch.target)
+    state.scaler.unscale_(state.optimizer)
+    parameters = [p for p in state.model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
     if settings.clip_grad_norm is not None:
-        state.scaler.unscale_(state.optimizer)
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_grad_norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters, settings.clip_grad_norm, norm)
     factor = state.schedule.factor(position.update)
     for param_group in state.optimizer.param_groups:
         param_group["lr"] = param_group["base_lr"] * factor
@@ -258,12 +294,5 @@ def update(
     position.update += 1
     position.batches += len(micro_batches)
     add_fractions(position.sums, numerators, totals / context.size)
-    if (
-        position.update % 50 == 1
-        and not bool(torch.isfinite(numerators).all())
-        and not state.scaler.is_enabled()
-    ):
-        raise UserError(
-            f"the loss is not finite at update {position.update}: lower optimizer.lr, set trainer.clip_grad_norm, "
-            "or use trainer.precision=32"
-        )
+    keys = [key for batch in batches for key in batch.keys]
+    watch.note(numerators, norm, update=position.update, epoch=position.epoch + 1, keys=keys)

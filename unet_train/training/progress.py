@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 
+import torch
 from tqdm import tqdm
 
 from unet_train.checkpoint import Position
@@ -99,5 +100,5 @@ class Progress:
 def running_scores(state: TrainState) -> str:
     """Loss and IoU of this process's batches in the epoch under way."""
     numerators, totals, counts = complete(state.position.sums)
-    loss = float((numerators / totals.clamp_min(1e-12)).sum())
+    loss = float(torch.stack(list(state.loss.combine(numerators, totals).values())).sum())
     return f"loss {loss:.3f}, IoU {mean_iou(counts, state):.3f}"

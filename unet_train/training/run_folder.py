@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from unet_train.atomic import replacing
 from unet_train.errors import UserError
+from unet_train.log import LOGGER
 from unet_train.reporting.tensorboard import ScalarWriter
 
 FIGURES, SHEET = "data.json", "data.png"
@@ -31,10 +34,16 @@ def claim(folder: Path, config_yaml: str) -> None:
         If the folder holds a run already, or cannot be written.
     """
     refuse_taken(folder)
+    path = folder / "config.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "config.yaml", "x", encoding="utf-8") as file:
-            file.write(config_yaml)
+        with open(path, "x", encoding="utf-8") as file:
+            try:
+                file.write(config_yaml)
+                file.flush()
+            except BaseException:
+                path.unlink(missing_ok=True)  # a full disk makes the file and refuses what is in it
+                raise
     except OSError as error:
         refuse_taken(folder)  # another run was quicker
         raise UserError(f"hydra.run.dir={folder}: cannot be written ({error.strerror})") from None
@@ -60,8 +69,9 @@ def refuse_taken(folder: Path) -> None:
 def release(folder: Path) -> None:
     """Give a claimed folder back after a failure before anything was saved, so that a better try may have it."""
     if not (folder / "last.pt").exists():
-        for name in ("config.yaml", "split.json", FIGURES, SHEET, PLAN):
+        for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, PLAN):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
 
 def keep_config(folder: Path, config_yaml: str) -> None:
@@ -104,6 +114,8 @@ class History:
         self.folder = folder
         self.rows: list[dict[str, float]] = []
         self.writer: ScalarWriter | None = None
+        self._unwritten: list[dict[str, float]] = []
+        self._said = False
         if folder is None:
             return
         self.path = folder / "metrics.csv"
@@ -118,16 +130,62 @@ class History:
 
     def add(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         """One row: `epoch` (from 1), `step` (updates so far) and the scores by their TensorBoard names."""
-        if self.folder is None or self.writer is None:
+        if self.folder is None:
             return
-        self.rows.append({"epoch": epoch, "step": step, **scores})
-        self._write()
-        self.writer.scalars({name: value for name, value in scores.items() if math.isfinite(value)}, step)
+        row = {"epoch": epoch, "step": step, **scores}
+        self.rows.append(row)
+        self._unwritten.append(row)
+        self.flush()
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """An H×W×3 uint8 picture for TensorBoard."""
         if self.writer is not None:
-            self.writer.image(name, image, step)
+            with self._kept_for_later():
+                self.writer.image(name, image, step)
+
+    def flush(self) -> None:
+        """Write what is not written yet, so that a kill loses nothing of it.
+
+        Where the disk is full or gone a line says so once, and the next call tries again: a run does not end for want
+        of a curve.
+        """
+        if self.folder is None:
+            return
+        with self._kept_for_later():
+            if self._unwritten:
+                self._write()
+            if self.writer is None:
+                # What the file before may hold of these rows is void.
+                purged = int(self._unwritten[0]["step"]) if self._unwritten else None
+                self.writer = ScalarWriter(self.folder / "tensorboard", purge_step=purged)
+            for row in self._unwritten:
+                values = {k: v for k, v in row.items() if k not in ("epoch", "step") and math.isfinite(v)}
+                self.writer.scalars(values, int(row["step"]))
+            self.writer.flush()
+            self._unwritten.clear()
+
+    @contextmanager
+    def _kept_for_later(self) -> Iterator[None]:
+        """Say once that nothing can be written, and take another TensorBoard file the next time."""
+        try:
+            yield
+        except OSError as error:
+            if not self._said:
+                LOGGER.info(
+                    f"warning: {self.folder}: metrics.csv and TensorBoard cannot be written "
+                    f"({error.strerror or error}); the next save tries again"
+                )
+            self._said = True
+            self._abandon()
+        else:
+            self._said = False
+
+    def _abandon(self) -> None:
+        """Leave a TensorBoard file that cannot be written."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            with suppress(OSError):
+                writer.close()
 
     def _write(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -140,5 +198,4 @@ class History:
 
     def close(self) -> None:
         """Flush and close TensorBoard's file."""
-        if self.writer is not None:
-            self.writer.close()
+        self._abandon()

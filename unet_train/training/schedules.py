@@ -151,6 +151,11 @@ class Schedule:
             scale=self.plateau.scale if self.plateau else 1.0,
         )
 
+    def forget_best(self) -> None:
+        """Compare anew: the scores to come are others than those before."""
+        if self.plateau:
+            self.plateau.best, self.plateau.waited = None, 0
+
     def observe(self, score: float) -> bool:
         """Take a validation score; True if it lowered the rate, which only the plateau does."""
         return self.plateau.step(score) if self.plateau else False

@@ -20,3 +20,4 @@ class Settings:
     """Of one validation in training epochs, for the time left until one has been measured."""
     every_minutes: float = 10.0
     monitor: str = "iou/mean"
+    seed: int = 0

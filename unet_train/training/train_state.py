@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from unet_train.checkpoint import Checkpoint, Position, TrainingState
+from unet_train.checkpoint import Checkpoint, EpochSums, Position, TrainingState
 from unet_train.models.unet import UNet
 from unet_train.training.averages import EMA
+from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
-from unet_train.training.random_states import random_states, restore_random_states
 from unet_train.training.schedules import Schedule
 
 
@@ -43,19 +43,27 @@ class TrainState:
         """The weights that are validated and kept as the best: the averaged ones where there are any."""
         return self.ema.average if self.ema else self.model.state_dict()
 
-    def snapshot(self) -> TrainingState:
-        """Everything that moves besides the weights. The tensors are the run's own, not copies."""
+    def snapshot(self, sums: Sequence[EpochSums]) -> TrainingState:
+        """Everything that moves besides the weights. The tensors are the run's own, not copies.
+
+        Parameters
+        ----------
+        sums : sequence of EpochSums
+            Of every process, in the order of ranks.
+        """
         return TrainingState(
-            rng=random_states(),
             position=self.position,
+            sums=list(sums),
             optimizer=self.optimizer.state_dict(),
             schedule=self.schedule.state_dict(),
             scaler=self.scaler.state_dict(),
             ema=self.ema.state if self.ema else None,
         )
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where the run stood when it wrote `checkpoint`.
+    def restore(self, checkpoint: Checkpoint, context: DistributedContext) -> None:
+        """Go back to where this process of the run stood when it wrote `checkpoint`.
+
+        With another number of processes, which only the end of an epoch allows, there are no sums to go on with.
 
         Raises
         ------
@@ -64,6 +72,7 @@ class TrainState:
         """
         saved = checkpoint.resume_state
         self.position = saved.position
+        self.position.sums = saved.sums[context.rank] if len(saved.sums) == context.size else EpochSums()
         self.model.load_state_dict(checkpoint.state_dict)
         if self.ema is not None and saved.ema is not None:
             self.ema.restore(saved.ema)
@@ -75,4 +84,3 @@ class TrainState:
         self.schedule.load_state_dict(saved.schedule)
         if saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
-        restore_random_states(saved.rng)

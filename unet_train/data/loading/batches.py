@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,9 +165,44 @@ def _size(sample: Sample) -> str:
     return "×".join(map(str, sample.image.shape))
 
 
+WORKER_SECONDS = 300
+"""How long a worker lives on after SIGTERM while its run finishes a step and saves."""
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+
+
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    _leave_signals_to_the_run()
+
+
+def _leave_signals_to_the_run() -> None:
+    """What stops a run often goes to its whole process group (Ctrl-C, a cluster): the run saves, its workers stay.
+
+    Once they are no longer needed the run ends them; SIGTERM, by which it does so in the worst case, still works, late.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_SECONDS))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold signals back, in this process and in those it starts, which let them in once they are ready for them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_batches(loader: DataLoader[Any]) -> Iterator[Batch]:
@@ -177,7 +214,9 @@ def read_batches(loader: DataLoader[Any]) -> Iterator[Batch]:
         The worker's own, without the traceback that torch puts around its message.
     """
     try:
-        yield from loader
+        with _signals_later():
+            batches = iter(loader)
+        yield from batches
     except UserError as error:
         raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 

@@ -329,6 +329,27 @@ class TrainingSet(Dataset[Sample]):
             [np.bincount(self._read(r).target.ravel(), minlength=256)[:outputs] for r in self.records]
         ).astype(np.int64)
 
+    def faulty(self, keys: Sequence[str]) -> str:
+        """What is wrong with the image of one of these records, read again: unreadable, not finite, or all one value.
+
+        Returns
+        -------
+        str
+            In a few words, with the file; empty if nothing is.
+        """
+        by_key = {record.key: record for record in self.records}
+        for key in keys:
+            record = by_key[key]
+            try:
+                image = self.source.read_image(record)
+            except UserError as error:
+                return str(error)
+            if not np.isfinite(image).all():
+                return f"{record.image} holds pixels that are not finite"
+            if image.size and (image == image.flat[0]).all():
+                return f"all pixels of {record.image} have the value {image.flat[0]:g}"
+        return ""
+
     def _with_touching(
         self, read: _Read, image: np.ndarray, maps: dict[str, np.ndarray], draw: list[int]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
