@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from unet_train.commands import shell
-from unet_train.config.checks import check_train, expand
+from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
-from unet_train.config.compose import Composed, compose_train
+from unet_train.config.compose import AUTO_RESUME, Composed, compose_train, go_on_with, named_run_folder
 from unet_train.config.plans import AUTO_PLAN, from_plan, lay_plan, minutes_of, plan_named
 from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import TrainConfig
@@ -33,6 +33,7 @@ def main() -> None:
 
 def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
+    arguments = with_the_runs_plan(arguments)
     automatic = plan_named(arguments.overrides) == AUTO_PLAN
     minutes = next((o for o in arguments.overrides if o.startswith("minutes=")), None)
     if minutes and not automatic:
@@ -64,6 +65,18 @@ def train(arguments: shell.Arguments) -> int:
     return run(composed)
 
 
+def with_the_runs_plan(arguments: shell.Arguments) -> shell.Arguments:
+    """The arguments with the plan that a run to go on with was made by, in the place of ``plan=auto``."""
+    words, folder = arguments.overrides, named_run_folder(arguments.overrides)
+    if AUTO_RESUME not in words or plan_named(words) != AUTO_PLAN or folder is None:
+        return arguments
+    if not (folder / "last.pt").is_file():
+        return arguments
+    plan = folder / "plan.yaml"
+    kept = [o for o in words if o.partition("=")[0] not in ("plan", "minutes")]
+    return dataclasses.replace(arguments, overrides=[*kept, *quote_paths([f"plan={plan}"])])
+
+
 def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
     """The arguments with a plan, made now and written to a file in `folder`, in the place of ``plan=auto``."""
     from unet_train.planning.make import make_plan
@@ -72,12 +85,11 @@ def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
     words = [o for o in arguments.overrides if o.partition("=")[0] not in ("plan", "minutes")]
     minutes = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("minutes=")), "30")
     about_the_run = ("hydra.",)
-    named = [o.partition("=")[2].strip("'\"") for o in words if o.startswith("hydra.run.dir=")]
-    if named:
-        refuse_taken(expand(named[-1]))
-    text = make_plan(
-        [o for o in words if not o.startswith(about_the_run)], minutes_of(minutes), arguments.config_dir
-    )
+    named = named_run_folder(words)
+    if named is not None:
+        refuse_taken(named)
+    about_the_data = [o for o in words if not o.startswith(about_the_run) and o != AUTO_RESUME]
+    text = make_plan(about_the_data, minutes_of(minutes), arguments.config_dir)
     file = folder / "plan.yaml"
     file.write_text(text, encoding="utf-8")
     print(text)
@@ -114,11 +126,12 @@ def sweep_job(config: Any) -> float:
         config.update(sections_chosen_anew("train", words, folders))
         replace_mappings(config, words)
     OmegaConf.resolve(config)
-    composed = Composed(
-        typed(TrainConfig, config),
-        OmegaConf.to_container(config),  # type: ignore[arg-type]
-        HydraConfig.get().runtime.output_dir,
-    )
+    tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    folder = HydraConfig.get().runtime.output_dir
+    if f"resume={tree['resume']}" == AUTO_RESUME:
+        begun = (Path(folder) / "last.pt").is_file()
+        tree = go_on_with(Path(folder), tree) if begun else tree | {"resume": None}
+    composed = Composed(typed(TrainConfig, tree), tree, folder)
     check_train(composed.config)
     if composed.config.trainer.devices > 1:
         raise UserError("trainer.devices: a sweep's job runs on one device; use a launcher, or a single run")
@@ -137,7 +150,7 @@ def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments)
     """
     folder = str(Path(composed.run_folder).absolute())
     overrides = [o for o in arguments.overrides if o.partition("=")[0] != "hydra.run.dir"]
-    if composed.config.resume is None:
+    if composed.config.resume is None or AUTO_RESUME in overrides:
         overrides += quote_paths([f"hydra.run.dir={folder}"])
     config_dir = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
     command = [sys.executable, "-m", "unet_train.commands.train", *overrides, *config_dir]

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_train.config.checks import find_run
+from unet_train.config.checks import expand, find_run
 from unet_train.config.command_line import (
     lay_over,
     open_mappings,
@@ -31,7 +31,11 @@ from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
+from unet_train.data.layouts import AUTO
 from unet_train.errors import UserError
+
+AUTO_RESUME = "resume=auto"
+"""Start, or go on with what stands in `hydra.run.dir`."""
 
 Config = TypeVar("Config", covariant=True)
 
@@ -111,6 +115,8 @@ def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Co
         As `compose_command` and `compose_resume`.
     """
     resume = [o for o in overrides if o.partition("=")[0] == "resume" and o != "resume=null"]
+    if resume == [AUTO_RESUME]:
+        return compose_start_or_go_on([o for o in overrides if o != AUTO_RESUME], config_dir)
     if resume:
         return compose_resume(resume[-1], [o for o in overrides if o not in resume])
     planned = lay_plan(overrides)
@@ -129,14 +135,7 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
         For a folder without a run, or an override that is not a single key.
     """
     folder = find_run(resume.partition("=")[2].strip("'\""))
-    try:
-        tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{folder / 'config.yaml'}: cannot be read ({' '.join(str(error).split())})"
-        ) from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{folder / 'config.yaml'}: holds no config; was it emptied?")
+    tree = read_run_config(folder)
     for override in overrides:
         name = override.partition("=")[0]
         if name == "plan":
@@ -147,6 +146,78 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
             raise UserError(f"{override}: a resumed run keeps its {name}; start a new run to change it")
     tree = lay_over(tree, overrides) | {"resume": str(folder)}
     return Composed(typed(TrainConfig, tree), tree, str(folder))
+
+
+def compose_start_or_go_on(overrides: list[str], config_dir: str | None = None) -> Composed[TrainConfig]:
+    """``resume=auto``: the same command line starts a run in its `hydra.run.dir`, or goes on with the one there.
+
+    Schedulers call it again and again. What the command line says is laid over the run's own config, except where it
+    says auto and the run has settled on a value; what must stay as it was is checked as in every resume.
+
+    Raises
+    ------
+    UserError
+        Without a fixed `hydra.run.dir`; else as `compose_command` and `compose_resume`.
+    """
+    folder = named_run_folder(overrides)
+    if folder is None:
+        raise UserError(
+            f"{AUTO_RESUME}: goes with hydra.run.dir=FOLDER, the run that is started or gone on with; "
+            "resume=FOLDER goes on with a run"
+        )
+    if not (folder / "last.pt").is_file():
+        return compose_train(overrides, config_dir)
+    asked = compose_command("train", lay_plan(overrides), config_dir)
+    tree = go_on_with(folder, asked.tree)
+    return Composed(typed(TrainConfig, tree), tree, str(folder))
+
+
+def go_on_with(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The config by which the run in `folder` goes on, as far as it is asked for now.
+
+    Raises
+    ------
+    UserError
+        For a folder that is no run.
+    """
+    return laid_over(read_run_config(find_run(str(folder))), asked) | {"resume": str(folder), "plan": None}
+
+
+def named_run_folder(overrides: Sequence[str]) -> Path | None:
+    """The folder that ``hydra.run.dir=`` names on a command line, or None."""
+    named = [o.partition("=")[2].strip("'\"") for o in overrides if o.startswith("hydra.run.dir=")]
+    return expand(named[-1]) if named else None
+
+
+def laid_over(saved: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """A run's config with what is asked for now; where that is auto, with what the run has settled on."""
+    result = dict(saved)
+    for name, value in asked.items():
+        before = saved.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            same = all(value.get(key) == before.get(key) for key in ("kind", "layout", "_target_"))
+            result[name] = laid_over(before, value) if same else value
+        elif name not in saved or value != AUTO:
+            result[name] = value
+    return result
+
+
+def read_run_config(folder: Path) -> dict[str, Any]:
+    """The config.yaml of a run folder.
+
+    Raises
+    ------
+    UserError
+        For a file that is no config.
+    """
+    path = folder / "config.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: holds no config; was it emptied?")
+    return tree
 
 
 def _run_folder(composed: DictConfig) -> str:

@@ -231,7 +231,9 @@ class TrainConfig:
     checkpoint: Checkpoint = key("when it is saved")
     tile: Tile = key("tiles for large validation images")
     seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
-    resume: str | None = key("a run folder to go on with")
+    resume: str | None = key(
+        "a run folder to go on with; auto: start, or go on with the run in hydra.run.dir"
+    )
     plan: str | None = key(
         "a file of keys from `unet-data plan`; auto: made before the run, for minutes=30", before=None
     )
