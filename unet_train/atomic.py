@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.\w+")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process was writing in `folder`; for a folder in which nobody else writes."""
+    for path in folder.glob(".*"):
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,12 @@ class DistributedContext:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite `tensors` by those of rank 0."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def gather(self, item: Any) -> list[Any]:
         """`item` of every process, in the order of ranks."""

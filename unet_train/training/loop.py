@@ -181,6 +181,8 @@ class Steps:
         if not is_validated(self.position.epoch, self.settings.val_every, self.settings.epochs):
             return None
         started = time.monotonic()
+        # Each process has met other crops; what is validated, by all of them, is what the first one saves.
+        self.context.share(self.state.buffers())
         evaluation = validation()
         self.progress.validation_seconds = time.monotonic() - started
         self.judge(evaluation.scores())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +42,13 @@ class TrainState:
     def averaged(self) -> dict[str, torch.Tensor]:
         """The weights that are validated and kept as the best: the averaged ones where there are any."""
         return self.ema.average if self.ema else self.model.state_dict()
+
+    def buffers(self) -> Iterator[torch.Tensor]:
+        """What a step changes besides the weights, such as the statistics of norms; of the average too."""
+        for name, buffer in self.model.named_buffers():
+            yield buffer
+            if self.ema is not None and name in self.ema.average:
+                yield self.ema.average[name]
 
     def snapshot(self, sums: Sequence[EpochSums]) -> TrainingState:
         """Everything that moves besides the weights. The tensors are the run's own, not copies.
