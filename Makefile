@@ -12,7 +12,7 @@ ARGS ?=
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint gpu-check clean
+.PHONY: help setup demo test lint stress gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ test: setup ## run all tests
 
 lint: setup ## check style, formatting and types
 	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check . && "$(BIN)/python" -m mypy
+
+stress: setup ## kill runs, try bad inputs and hostile files by the thousand; goes on where it was stopped
+	@"$(BIN)/python" scripts/stress.py $(ARGS)
 
 # With PYTHON=… it runs in that Python as it is, for machines with a GPU and without a network.
 gpu-check: $(if $(PYTHON),,setup) ## on a CUDA machine: the gpu tests, then the recipes' first epochs in each precision
