@@ -190,13 +190,18 @@ def kill(processes: Sequence[int], rng: random.Random) -> None:
 
 def wait(processes: Sequence[int], seconds: float = 300) -> int:
     """Wait until all have ended; the first exit code that is not 0, or 0."""
+    return next((code for code in ended_codes(processes, seconds) if code), 0)
+
+
+def ended_codes(processes: Sequence[int], seconds: float = 300) -> list[int]:
+    """Wait until all have ended; their exit codes."""
     end, codes = time.monotonic() + seconds, []
     for process in processes:
         while not _ended(process):
             assert time.monotonic() < end, f"process {process} hangs"
             time.sleep(0.01)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
-    return next((code for code in codes if code), 0)
+    return codes
 
 
 def saved(folder: Path) -> int:

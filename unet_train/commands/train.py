@@ -148,6 +148,8 @@ def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments)
 
     Not through torchrun itself, which answers a bad file with a traceback and a code of its own.
     """
+    from unet_train.training.interrupts import LAUNCHER, SIGNALS
+
     folder = str(Path(composed.run_folder).absolute())
     overrides = [o for o in arguments.overrides if o.partition("=")[0] != "hydra.run.dir"]
     if composed.config.resume is None or AUTO_RESUME in overrides:
@@ -166,7 +168,7 @@ def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments)
         said = [None, *(stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(size - 1))]
         processes = []
         for rank in range(size):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), LAUNCHER: str(os.getpid())}
             environment = {**os.environ, **together, **own}
             # A session of their own: Ctrl-C reaches them once, through us.
             processes.append(
@@ -177,7 +179,7 @@ def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments)
             for process in processes:
                 process.send_signal(received)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, forward)
         rank = wait_for(processes)
         words = said[rank]

@@ -53,8 +53,8 @@ ONLY = {("predict", "weights"): ["brain_mri"]}
 """Where a command takes only some choices of a group."""
 
 EXITS = (
-    "Exit codes: 0 done; 1 finished with some inputs bad, or an internal error; 2 bad input or config;\n"
-    "130/143 stopped by SIGINT/SIGTERM, saved first.\n"
+    "Exit codes: 0 done; 1 finished with some inputs bad, the last save failed, or an internal error;\n"
+    "2 bad input or config; 128 + signal (130 Ctrl-C, 143 SIGTERM) stopped by a signal, saved first.\n"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,10 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
 """What stops a run. Clusters send SIGUSR1 or SIGUSR2 some time before a job's limit; Windows has neither."""
+
+
+LAUNCHER = "UNET_TRAIN_LAUNCHER"
+"""Environment variable: the process that has started this one as one of several, and without which it stops."""
 
 
 class Stopped(Exception):
@@ -26,8 +31,14 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signals: list[int] = []
+        self.launcher = int(os.environ.get(LAUNCHER, "0"))
         self.handlers: dict[int, Any] = {}
         """What was set for each signal before."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to stop: a signal came, or the process that has started this one was killed."""
+        return bool(self.signals) or (self.launcher > 0 and os.getppid() != self.launcher)
 
     def stopped(self) -> Stopped:
         """The exception to raise once everything is saved; a cluster's own handler is called first.

@@ -154,7 +154,7 @@ class Steps:
         if self.context.size == 1 or self.position.update % ASKED_EVERY == 0:
             unfinished = self.position.batches < self.progress.batches
             # A signal may have reached any of the processes; the first one's clock is everyone's.
-            asked = self.context.gather((bool(self.interrupts.signals), self.timer.due()))
+            asked = self.context.gather((self.interrupts.asked, self.timer.due()))
             stop, due = any(signal for signal, _ in asked), asked[0][1]
             if stop or (unfinished and due):
                 self.save()
@@ -215,7 +215,7 @@ class Steps:
             if evaluation is not None and never:
                 LOGGER.info(never_predicted_line(never, evaluation.classes))
         self.save()
-        if self.context.any(bool(self.interrupts.signals)):
+        if self.context.any(self.interrupts.asked):
             raise self.interrupts.stopped()
 
     def stop_early(self) -> bool:
