@@ -2,9 +2,11 @@
 
 import pickle
 import random
+import sys
 import warnings
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,6 +174,13 @@ class Loud(A.ImageOnlyTransform):
         return img + np.uint8(self.by)
 
 
+class Careless(A.ImageOnlyTransform):
+    """Draws from the global generators, as transforms of one's own often do."""
+
+    def apply(self, img, **params):
+        return img + np.uint8(100 * random.random()) + np.uint8(100 * np.random.random())  # noqa: NPY002
+
+
 class Rewriting(A.DualTransform):
     """A transform that changes labels."""
 
@@ -184,6 +193,23 @@ class Rewriting(A.DualTransform):
 
 class Dreaming:
     """No transform at all."""
+
+
+def test_a_transform_of_ones_own_draws_by_the_seed_wherever_it_draws(monkeypatch):
+    """Otherwise a sample would depend on what ran before it, in this process or a worker's."""
+    monkeypatch.setitem(sys.modules, "their_transforms", SimpleNamespace(Careless=Careless))
+    monkeypatch.setattr(Careless, "__module__", "their_transforms")
+    inner = {"_target_": "their_transforms.Careless"}
+    both = {"name": "Sequential", "transforms": [inner], "p": 1}
+    pipeline = build_augmentation([both], check=False)
+    image = np.zeros((8, 8, 1), np.uint8)
+
+    def drawn(seed):
+        random.random(), np.random.random()  # noqa: NPY002
+        return int(pipeline(image, {}, seed)[0][0, 0, 0])
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(8)}) > 4
 
 
 def test_a_target_of_ones_own(monkeypatch):

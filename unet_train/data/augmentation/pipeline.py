@@ -76,6 +76,7 @@ class Augmentation:
         self._compose = self._make(self.transforms)
         self.warps = any(_warps(transform) for transform in self.transforms)
         self.turns = any(_turns(transform) for transform in self.transforms)
+        self._foreign = any(_foreign(transform) for transform in self.transforms)
 
     def _make(self, transforms: list[Any]) -> A.Compose:
         # mask_interpolation is set again in every transform: no configuration may interpolate labels.
@@ -120,6 +121,11 @@ class Augmentation:
         # always happen together. One generator that all share is as reproducible, and keeps them apart.
         generator = np.random.default_rng(seed)
         compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        if self._foreign:
+            # A transform of the user's own may draw from the global generators, whose states go by whatever ran before.
+            seed = int(generator.integers(2**32))
+            np.random.seed(seed)  # noqa: NPY002
+            random.seed(seed)
         given = dict(zip(self._names, masks.values(), strict=False))
         moved = compose(image=image, **given)
         return moved["image"], {
@@ -355,6 +361,13 @@ def _warps(transform: Any) -> bool:
     if inner is not None:
         return any(_warps(one) for one in inner)
     return hasattr(transform, "border_mode")
+
+
+def _foreign(transform: Any) -> bool:
+    """Whether a transform, or one inside it, is neither albumentations' nor ours."""
+    if any(_foreign(one) for one in getattr(transform, "transforms", None) or ()):
+        return True
+    return type(transform).__module__.partition(".")[0] not in ("albumentations", __name__.partition(".")[0])
 
 
 def _turns(transform: Any) -> bool:
