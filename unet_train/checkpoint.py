@@ -28,6 +28,9 @@ FORMAT = 1
 NEEDED = ("format", "model", "data", "state_dict")
 """Keys that every checkpoint of ours has had; a file of an earlier version may lack any other."""
 
+MOST_NESTED_CONFIG = 30
+"""Sections within sections of a config; the deepest there are have five."""
+
 TRAINING_KEYS = {"ema", "optimizer", "schedule", "scaler", "rng", "state"}
 """Keys of last.pt alone."""
 
@@ -248,16 +251,16 @@ class Checkpoint:
                 raise UserError(f"written by a newer unet-train (format {number}); update unet-train")
             if type(number) is not int or number < 1:
                 raise ValueError(f"format is {str(number)[:20]}")
-            rule = content.get("objects")
+            rule = _mapping(content, "objects")
             found = cls(
                 model=ModelSpec.from_dict(content["model"]),
                 data=DataDescription.from_dict(content["data"]),
                 state_dict=content["state_dict"],
-                config=content.get("config") or {},
-                split=SplitKeys.from_json(content.get("split") or {}),
-                image_hashes=content.get("image_hashes") or {},
-                truth_hashes=content.get("truth_hashes") or {},
-                versions=content.get("versions") or {},
+                config=_mapping(content, "config"),
+                split=SplitKeys.from_json(_mapping(content, "split")),
+                image_hashes=_mapping(content, "image_hashes"),
+                truth_hashes=_mapping(content, "truth_hashes"),
+                versions=_mapping(content, "versions"),
                 epoch=content.get("epoch"),
                 step=content.get("step"),
                 metrics=content.get("metrics"),
@@ -269,7 +272,7 @@ class Checkpoint:
             found.check()
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: its descriptions are not understood ({_short(error)})") from error
         return found
 
@@ -289,9 +292,7 @@ class Checkpoint:
             check_fields(self.training.position)
             if self.training.ema is not None:
                 check_fields(self.training.ema)
-        if _interpolates(self.config):
-            # A run writes it resolved; read back, it could be made to hold what stands in the environment.
-            raise ValueError("its config has an interpolation ${…}")
+        _check_config(self.config)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all: to a temporary one beside it first, flushed to the disk."""
@@ -340,8 +341,17 @@ class Checkpoint:
         return self.training
 
     def section(self, name: str) -> dict[str, Any]:
-        """One section of the run's config, as plain values; empty where the file has none."""
-        return self.config.get(name) or {}
+        """One section of the run's config, as plain values; empty where the file has none.
+
+        Raises
+        ------
+        UserError
+            If it is something else than a section.
+        """
+        found = self.config.get(name)
+        if found is not None and not isinstance(found, dict):
+            raise UserError(f"{self.path}: the {name} section of its config is no mapping")
+        return found or {}
 
     # --- models ---------------------------------------------------------------------------------------
     def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
@@ -459,13 +469,35 @@ def _check_values(model: nn.Module) -> None:
             raise UserError(f"{name} holds negative variances: these weights predict nothing")
 
 
-def _interpolates(value: Any) -> bool:
-    """Whether a text anywhere in plain containers has ``${`` in it."""
+def _mapping(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the file that is a dict; empty where it is missing or None."""
+    found = content.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise ValueError(f"{name} is no dict")
+    return found or {}
+
+
+def _check_config(value: Any, depth: int = 0) -> None:
+    """Check that a config is what YAML could hold, and resolved.
+
+    An interpolation ``${…}`` could make it hold what stands in the reader's environment; a run writes none.
+
+    Raises
+    ------
+    ValueError
+    """
+    if depth > MOST_NESTED_CONFIG:
+        raise ValueError(f"its config is nested more than {MOST_NESTED_CONFIG} deep")
     if isinstance(value, dict):
-        return any(_interpolates(part) for item in value.items() for part in item)
-    if isinstance(value, list | tuple):
-        return any(map(_interpolates, value))
-    return isinstance(value, str) and "${" in value
+        _check_config([*value, *value.values()], depth)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_config(item, depth + 1)
+    elif isinstance(value, str):
+        if "${" in value:
+            raise ValueError("its config has an interpolation ${…}")
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"its config has a {type(value).__name__}")
 
 
 def _short(error: Exception) -> str:

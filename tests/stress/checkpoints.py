@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unet_train.commands.shell import LONGEST, one_line
 from unet_train.errors import UserError
 
 CASES = 5000
@@ -82,7 +83,7 @@ def outcome(door: Callable[[Path], None], path: Path) -> str:
             warnings.simplefilter("ignore")
             door(path)
     except UserError as error:
-        check_line(str(error))
+        check_line(one_line(str(error)))
         return "refused"
     return "loaded"
 
@@ -90,7 +91,7 @@ def outcome(door: Callable[[Path], None], path: Path) -> str:
 def check_line(message: str) -> None:
     """A message for a person: one line of bearable length, and not the allocator's."""
     assert message.strip(), "an empty message"
-    assert "\n" not in message and len(message) < 2000, f"not one line: {message[:500]!r}"
+    assert message.isprintable() and len(message) <= LONGEST, f"not one line: {message[:500]!r}"
     assert "allocate" not in message, f"memory was asked for first: {message}"
 
 

@@ -31,6 +31,7 @@ from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
+from unet_train.config.yaml_files import read_yaml
 from unet_train.errors import UserError
 
 Config = TypeVar("Config", covariant=True)
@@ -129,12 +130,7 @@ def compose_resume(resume: str, overrides: list[str]) -> Composed[TrainConfig]:
         For a folder without a run, or an override that is not a single key.
     """
     folder = find_run(resume.partition("=")[2].strip("'\""))
-    try:
-        tree = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{folder / 'config.yaml'}: cannot be read ({' '.join(str(error).split())})"
-        ) from error
+    tree = read_yaml(folder / "config.yaml")
     if not isinstance(tree, dict):
         raise UserError(f"{folder / 'config.yaml'}: holds no config; was it emptied?")
     for override in overrides:
