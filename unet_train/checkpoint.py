@@ -14,17 +14,22 @@ from torch import Tensor, nn
 from unet_train.data.description import DataDescription
 from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
+from unet_train.field_types import check_fields
 from unet_train.inference.objects import PostprocessingParameters
 from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.unet import UNet
+from unet_train.models.weights.match_state_dict import size_text
 
 FORMAT = 1
 """Number of the checkpoint format; raised when an older reader could misread a newer file."""
 
 NEEDED = ("format", "model", "data", "state_dict")
 """Keys that every checkpoint of ours has had; a file of an earlier version may lack any other."""
+
+MOST_NESTED_CONFIG = 30
+"""Sections within sections of a config; the deepest there are have five."""
 
 TRAINING_KEYS = {"ema", "optimizer", "schedule", "scaler", "state"}
 """Keys of last.pt alone."""
@@ -233,32 +238,53 @@ class Checkpoint:
                 "description of its model, but a training can start from it: unet-train weights=file weights.path=…"
             )
         try:
-            if content["format"] > FORMAT:
-                raise UserError(
-                    f"written by a newer unet-train (format {content['format']}); update unet-train"
-                )
-            rule = content.get("objects")
-            return cls(
+            number = content["format"]
+            if type(number) is int and number > FORMAT:
+                raise UserError(f"written by a newer unet-train (format {number}); update unet-train")
+            if type(number) is not int or number < 1:
+                raise ValueError(f"format is {str(number)[:20]}")
+            rule = _mapping(content, "objects")
+            found = cls(
                 model=ModelSpec.from_dict(content["model"]),
                 data=DataDescription.from_dict(content["data"]),
                 state_dict=content["state_dict"],
-                config=content.get("config") or {},
-                split=SplitKeys.from_json(content.get("split") or {}),
-                image_hashes=content.get("image_hashes") or {},
-                truth_hashes=content.get("truth_hashes") or {},
-                versions=content.get("versions") or {},
+                config=_mapping(content, "config"),
+                split=SplitKeys.from_json(_mapping(content, "split")),
+                image_hashes=_mapping(content, "image_hashes"),
+                truth_hashes=_mapping(content, "truth_hashes"),
+                versions=_mapping(content, "versions"),
                 epoch=content.get("epoch"),
                 step=content.get("step"),
                 metrics=content.get("metrics"),
                 objects=PostprocessingParameters(**rule) if rule else None,
                 training=TrainingState.from_dict(content),
-                format=content["format"],
+                format=number,
                 path=path,
             )
+            found.check()
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: its descriptions are not understood ({_short(error)})") from error
+        return found
+
+    def check(self) -> None:
+        """Check that every part is of the type it is declared as: the file may be anybody's.
+
+        Raises
+        ------
+        ValueError
+        """
+        for part in (self.model, self.data, self.split, self):
+            check_fields(part)
+        if self.objects is not None:
+            check_fields(self.objects)
+        if self.training is not None:
+            check_fields(self.training)
+            check_fields(self.training.position)
+            if self.training.ema is not None:
+                check_fields(self.training.ema)
+        _check_config(self.config)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all: to a temporary one beside it first, flushed to the disk."""
@@ -307,8 +333,17 @@ class Checkpoint:
         return self.training
 
     def section(self, name: str) -> dict[str, Any]:
-        """One section of the run's config, as plain values; empty where the file has none."""
-        return self.config.get(name) or {}
+        """One section of the run's config, as plain values; empty where the file has none.
+
+        Raises
+        ------
+        UserError
+            If it is something else than a section.
+        """
+        found = self.config.get(name)
+        if found is not None and not isinstance(found, dict):
+            raise UserError(f"{self.path}: the {name} section of its config is no mapping")
+        return found or {}
 
     # --- models ---------------------------------------------------------------------------------------
     def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
@@ -328,11 +363,14 @@ class Checkpoint:
         """
         name = self.path or "this checkpoint"
         try:
+            if custom is None:
+                _check_sizes(self.model, self.weights)
             model = build_model(self.model, custom)
             model.load_state_dict(self.weights)
+            _check_values(model)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{name}: its weights do not fit its own description ({_short(error)})"
             ) from error
@@ -361,6 +399,10 @@ class Checkpoint:
         UserError
             As `to_model`.
         """
+        try:
+            self.data.check_outputs(self.model.in_channels, self.model.outputs)
+        except (UserError, ValueError) as error:
+            raise UserError(f"{self.path or 'this checkpoint'}: {error}") from error
         return Predictor(
             model=self.to_model(custom).to(device).requires_grad_(False),
             data=self.data,
@@ -370,6 +412,84 @@ class Checkpoint:
             tta=tta,
             postprocessing=self.objects,
         )
+
+
+def _check_sizes(spec: ModelSpec, weights: dict[str, Tensor]) -> None:
+    """Refuse a description of another net than that of the weights, before memory is given to it.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        What differs.
+    """
+    largest = max((length for value in weights.values() for length in value.shape), default=0)
+    encoder = [value for value in spec.encoder.values() if type(value) is int]
+    widths = [spec.in_channels, spec.input_skip, *(spec.decoder_channels or [])]
+    if spec.encoder.get("kind") == "unet":
+        widths += encoder
+    too_wide = [width for width in widths if width > largest]
+    if too_wide:
+        raise ValueError(f"no tensor has {too_wide[0]} channels")
+    try:
+        with torch.device("meta"):
+            planned = build_model(spec).state_dict()
+    except UserError:
+        raise
+    except Exception:
+        return  # a net of another library that cannot be built without memory; its size goes by its name
+    for name, wanted in planned.items():
+        given = weights.get(name)
+        if given is None:
+            raise ValueError(f"{name} is missing")
+        if given.shape != wanted.shape:
+            raise ValueError(f"{name} is {size_text(given)}, the description says {size_text(wanted)}")
+        if given.dtype.is_floating_point != wanted.dtype.is_floating_point or given.dtype.is_complex:
+            raise ValueError(f"{name} is {str(given.dtype).removeprefix('torch.')}")
+
+
+def _check_values(model: nn.Module) -> None:
+    """Refuse weights that make every prediction NaN, which would be told as class 0.
+
+    Raises
+    ------
+    UserError
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"{name} holds values that are not finite: these weights predict nothing")
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise UserError(f"{name} holds negative variances: these weights predict nothing")
+
+
+def _mapping(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the file that is a dict; empty where it is missing or None."""
+    found = content.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise ValueError(f"{name} is no dict")
+    return found or {}
+
+
+def _check_config(value: Any, depth: int = 0) -> None:
+    """Check that a config is what YAML could hold, and resolved.
+
+    An interpolation ``${…}`` could make it hold what stands in the reader's environment; a run writes none.
+
+    Raises
+    ------
+    ValueError
+    """
+    if depth > MOST_NESTED_CONFIG:
+        raise ValueError(f"its config is nested more than {MOST_NESTED_CONFIG} deep")
+    if isinstance(value, dict):
+        _check_config([*value, *value.values()], depth)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_config(item, depth + 1)
+    elif isinstance(value, str):
+        if "${" in value:
+            raise ValueError("its config has an interpolation ${…}")
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"its config has a {type(value).__name__}")
 
 
 def _short(error: Exception) -> str:

@@ -104,8 +104,6 @@ def run(seed: int, folder: Path, kills: int = KILLS) -> str:
     assert wait(start([*train, f"hydra.run.dir={whole}"], processes, told)) == 0, told.read_text()
     often = [*train, "checkpoint.every_minutes=0.0001", f"hydra.run.dir={parts}", "resume=auto"]
     for _ in range(kills):
-        if not saved(parts):
-            (parts / "config.yaml").unlink(missing_ok=True)  # TODO lock
         started = start(often, processes, told)
         before = saved(parts)
         if rng.random() < 0.2:  # anywhere from the start on: reading, checking, the first steps

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_train.config.messages import flat_keys, near
+from unet_train.config.messages import flat_keys, near, told_in_one_line
 from unet_train.config.schema import CUSTOM, PATH_KEYS, mapping_keys
 from unet_train.errors import UserError
 
@@ -126,6 +126,7 @@ def split_partial(overrides: Sequence[str], sections: Sequence[str]) -> tuple[li
     return [o for o in overrides if o not in partial], partial
 
 
+@told_in_one_line()
 def lay_over(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of a plain config tree with ``section.key=value`` overrides laid over it.
 

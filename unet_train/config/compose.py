@@ -32,6 +32,7 @@ from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
 from unet_train.data.layouts import AUTO
+from unet_train.config.yaml_files import read_yaml
 from unet_train.errors import UserError
 
 AUTO_RESUME = "resume=auto"
@@ -210,13 +211,9 @@ def read_run_config(folder: Path) -> dict[str, Any]:
     UserError
         For a file that is no config.
     """
-    path = folder / "config.yaml"
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    tree = read_yaml(folder / "config.yaml")
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: holds no config; was it emptied?")
+        raise UserError(f"{folder / 'config.yaml'}: holds no config; was it emptied?")
     return tree
 
 

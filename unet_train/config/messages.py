@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_train.config.schema import SECTIONS
+from unet_train.errors import UserError
 from unet_train.keys import schema_fields
 from unet_train.nearest import nearest
 
@@ -63,7 +64,26 @@ def from_experiment(message: str, overrides: Sequence[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n")[0].split())
+    """What an error says first, in one line; its kind where it says nothing."""
+    return " ".join(str(error).strip().split("\n")[0].split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def told_in_one_line(file: str = "") -> Iterator[None]:
+    """Tell what OmegaConf finds wrong with a tree: an interpolation, a value it does not know, a tree without end.
+
+    Raises
+    ------
+    UserError
+        Beginning with `file`, where one is named.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file}: {error}" if file else str(error)) from error
+    except (OmegaConfBaseException, RecursionError, ValueError) as error:
+        said = first_line(error)
+        raise UserError(f"{file}: {said}" if file else said) from error
 
 
 def explain(

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unet_train.config.checks import expand
 from unet_train.config.command_line import quoted
 from unet_train.config.schema import CUSTOM, PATH_KEYS, SECTIONS
+from unet_train.config.yaml_files import read_yaml
 from unet_train.errors import UserError
 
 AUTO_PLAN = "auto"
@@ -95,13 +94,11 @@ def read_plan(path: Path) -> dict[str, Any]:
         Names the file and what is wrong with it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path, f"plan={path}")
     except OSError as error:
         raise UserError(
             f"plan={path}: {error.strerror or error}; make one: unet-data plan dataset.root=FOLDER output={path}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"plan={path}: cannot be read ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict) or not content:
         raise UserError(f"plan={path}: holds no keys such as dataset.root: FOLDER")
     for key, value in content.items():

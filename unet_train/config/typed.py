@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_train.config.messages import first_line, flat_keys, near, not_a_group
+from unet_train.config.messages import first_line, flat_keys, near, not_a_group, told_in_one_line
 from unet_train.config.schema import CUSTOM, SECTIONS, DataConfig, TrainConfig
 from unet_train.errors import UserError
 from unet_train.keys import REQUIRED, check_values, schema_fields
@@ -21,6 +21,7 @@ OPTIONAL = ("dataset", "encoder", "split", "weights")
 Config = TypeVar("Config")
 
 
+@told_in_one_line()
 def typed(schema: type[Config], tree: DictConfig | dict[str, Any]) -> Config:
     """Check a composed tree against the schema of a command and turn it into that dataclass.
 

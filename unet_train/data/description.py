@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from unet_train.data.layouts import DatasetKeys
+from unet_train.data.targets import get_target
+from unet_train.errors import UserError
+from unet_train.keys import schema_fields, wrong_value
 from unet_train.preprocessing.preprocessing import Preprocessing
+
+FLOAT32 = 3.4e38
+"""Numbers beyond have no place in an image."""
+
+LONGEST_NAME = 200
+"""Of a data set or a class, in characters; they stand in tables, pictures and folder names."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,13 @@ class DataDescription:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataDescription:
-        """The description a checkpoint holds."""
+        """The description a checkpoint holds.
+
+        Raises
+        ------
+        UserError
+            For values that no data set has.
+        """
         values = dict(values)
         values["classes"] = tuple(values["classes"])
         if values.get("intensity_range") is not None:
@@ -75,4 +92,36 @@ class DataDescription:
             values["mask_values"] = {int(v): int(index) for v, index in values["mask_values"].items()}
         if values.get("palette") is not None:
             values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values["palette"])
-        return cls(**values)
+        found = cls(**values)
+        found._check_ranges()
+        return found
+
+    def _check_ranges(self) -> None:
+        keys = schema_fields(DatasetKeys)
+        for name in ("scale", "normalisation"):
+            message = wrong_value(f"dataset.{name}", getattr(self, name), keys[name][1])
+            if message:
+                raise UserError(message)
+        for name in (self.name, *self.classes):
+            if not (isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME):
+                raise UserError(f"{str(name)[:20]!r} is no name of a data set or a class")
+        if self.normalisation == "auto" or self.margin < 0 or self.channels < 1:
+            raise UserError("its description of the data has no meaning (normalisation, margin or channels)")
+        low, high = self.intensity_range or (0.0, 1.0)
+        if not -FLOAT32 < low < high < FLOAT32:
+            raise UserError(f"dataset.intensity_range={[low, high]}: two finite numbers, the smaller first")
+
+    def check_outputs(self, in_channels: int, outputs: Sequence[str]) -> None:
+        """Check that a net with so many channels and these outputs goes with these data.
+
+        Raises
+        ------
+        UserError
+        """
+        if in_channels != self.channels:
+            raise UserError(f"its net takes {in_channels} channels, its data have {self.channels}")
+        wanted = get_target(self.target, **self.target_params).outputs(self.classes)
+        if len(wanted) != len(outputs):
+            raise UserError(
+                f"its net has {len(outputs)} outputs, dataset.target={self.target} of these data {len(wanted)}"
+            )

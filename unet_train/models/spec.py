@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
+from unet_train.field_types import check_fields
 from unet_train.models.encoders import build_encoder, encoder_arguments
 from unet_train.models.unet import UNet
 from unet_train.nearest import nearest
@@ -66,6 +67,8 @@ class ModelSpec:
         ------
         UserError
             If keys are missing or unknown (a checkpoint of another program or version).
+        ValueError
+            If a value is of another type than its attribute.
         """
         if not isinstance(values, Mapping):
             raise UserError("this model description is not a mapping: it was written by another program")
@@ -81,12 +84,9 @@ class ModelSpec:
             raise UserError("this model description does not say which kind of encoder it has")
         copy = dict(values)
         copy["encoder"] = dict(encoder)
-        copy["outputs"] = [str(name) for name in values["outputs"]]
-        copy["in_channels"] = int(values["in_channels"])
-        copy["input_skip"] = int(values.get("input_skip", 0))
-        if values.get("decoder_channels") is not None:
-            copy["decoder_channels"] = [int(width) for width in values["decoder_channels"]]
-        return cls(**copy)
+        found = cls(**copy)
+        check_fields(found)
+        return found
 
 
 def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:

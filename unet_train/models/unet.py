@@ -1,5 +1,6 @@
 """The U-Net: any encoder, the expanding path, the head, and the normalisation kept with the weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -55,6 +56,8 @@ class Normalisation(nn.Module):
                     f"the normalisation has {len(numbers)} values of {name}, the images have {channels} "
                     "channels: give one per channel"
                 )
+            if not all(map(math.isfinite, numbers)):
+                raise UserError(f"the normalisation's {name} must be finite, not {numbers}")
             if name == "std" and min(numbers) <= 0:
                 raise UserError(f"the normalisation's std must be above 0, not {min(numbers)}")
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
+
+import torch
+from torch import nn
 
 from unet_train.checkpoint import Checkpoint, Position
 from unet_train.config.schema import TrainConfig
@@ -134,6 +138,45 @@ def follow_monitor(
     position.best, position.stale = (-math.inf if math.isnan(score) else score), 0
     known = f"best.pt has {monitor} {score:.4f}" if math.isfinite(score) else f"best.pt has no {monitor}"
     return f"checkpoint.monitor was {before}: {known}, and is replaced by the next epoch that is better"
+
+
+@contextmanager
+def restoring(resumed: Checkpoint) -> Iterator[None]:
+    """Tell what the state of a file does not fit in one line.
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        yield
+    # Optimizers, modules and schedules refuse with whatever they stumble over.
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{resumed.path}: its state does not fit the run ({reason}); start a new run with weights=file "
+            f"weights.path=…/best.pt"
+        ) from error
+
+
+def check_restored(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Check what a file gave a run: weights that are finite, and optimizer states of their parameters' sizes.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} is not finite")
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if not isinstance(value, torch.Tensor):
+                raise ValueError(f"the optimizer's {name} is no tensor")
+            if value.numel() > 1 and value.shape != parameter.shape:
+                raise ValueError(f"the optimizer's {name} is {tuple(value.shape)}, not {tuple(parameter.shape)}")
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"the optimizer's {name} is not finite")
 
 
 def is_finished(resumed: Checkpoint, config: TrainConfig) -> bool:

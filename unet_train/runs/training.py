@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +30,12 @@ from unet_train.runs.hardware import Hardware, hardware_for
 from unet_train.runs.orientation import augmentation_for
 from unet_train.runs.postprocessing import optimise_postprocessing
 from unet_train.runs.resume_checks import (
+    check_restored,
     check_same_run,
     check_same_steps,
     follow_monitor,
     is_finished,
+    restoring,
     split_of_the_run,
 )
 from unet_train.runs.starting_weights import fetch_weights, load_weights
@@ -42,6 +44,7 @@ from unet_train.runs.training_report import tell_end, tell_resume, tell_run
 from unet_train.runs.training_setup import Run, run_folder, set_up
 from unet_train.runs.validation import Validation
 from unet_train.training.interrupts import Stopped
+from unet_train.training.lock import only_run
 from unet_train.training.loop import fit
 from unet_train.training.run_folder import (
     PLAN,
@@ -73,9 +76,10 @@ def train_run(composed: Composed[TrainConfig]) -> float:
     """
     with hardware_for(composed.config) as hardware:
         composed.run_folder = hardware.context.broadcast(composed.run_folder)
-        if composed.config.resume:
-            return resume_run(composed, hardware)
-        return start_run(composed, hardware)
+        with only_run(run_folder(composed)) if hardware.context.main else nullcontext():
+            if composed.config.resume:
+                return resume_run(composed, hardware)
+            return start_run(composed, hardware)
 
 
 def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
@@ -134,7 +138,9 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     check_same_steps(resumed, composed.tree, hardware.context.size)
     run = set_up(composed, hardware, data, augmentation, build_model(spec, custom_encoder(config.encoder)))
     run.notes = notes + run.notes
-    run.state.restore(resumed, hardware.context)
+    with restoring(resumed):
+        run.state.restore(resumed, hardware.context)
+        check_restored(run.state.model, run.state.optimizer)
     if is_finished(resumed, config):
         return finish_again(run)
     try_validation(run)

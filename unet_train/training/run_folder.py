@@ -26,7 +26,9 @@ PLAN = "plan.yaml"
 
 
 def claim(folder: Path, config_yaml: str) -> None:
-    """Make `folder` this run's own by writing its config.yaml, which must not exist yet.
+    """Make `folder`, whose lock this process holds, this run's own by writing its config.yaml.
+
+    What a run has left that died before its first save is removed.
 
     Raises
     ------
@@ -34,6 +36,7 @@ def claim(folder: Path, config_yaml: str) -> None:
         If the folder holds a run already, or cannot be written.
     """
     refuse_taken(folder)
+    release(folder)
     path = folder / "config.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,13 +60,10 @@ def refuse_taken(folder: Path) -> None:
     UserError
         With the way on: ``resume=``, or another folder.
     """
-    if not (folder / "config.yaml").is_file():
-        return
-    if (folder / "last.pt").is_file():
-        way = f"go on with it by resume={folder}, or name another hydra.run.dir"
-    else:
-        way = "it is in its first epoch, or was killed there; name another hydra.run.dir, or delete it"
-    raise UserError(f"{folder} holds a run already: {way}")
+    if (folder / "last.pt").is_file() or (folder / "best.pt").is_file():
+        raise UserError(
+            f"{folder} holds a run already: go on with it by resume={folder}, or name another hydra.run.dir"
+        )
 
 
 def release(folder: Path) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+WIDEST = 1000
+"""Native pixels of a gap or border; wider ones only cost memory."""
+
+
 class Target(Protocol):
     """What a target offers. Widths are stated in native pixels and shrink with the working resolution.
 
@@ -83,4 +87,6 @@ def get_target(name: str, **params: Any) -> Target:
     for argument, value in params.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"dataset.target_params.{argument}={value}: must be a number")
+        if not abs(value) <= WIDEST:
+            raise UserError(f"dataset.target_params.{argument}={value}: must not be above {WIDEST} pixels")
     return TARGETS[name](**params)

@@ -100,6 +100,8 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             report.missing.append(name)
             continue
         given = tensors[pairs[name]]
+        if not _usable(given):
+            raise UserError(f"{source}: {pairs[name]} holds values that are no finite numbers")
         if given.shape == value.shape:
             report.loaded.append(name)
         else:
@@ -225,6 +227,11 @@ def _best_pairs(
             if score > best_score:
                 best, best_score = (pairs, meant), score
     return best
+
+
+def _usable(value: Tensor) -> bool:
+    """Whether numbers can be trained on: real, finite, and few enough to be held."""
+    return not value.is_complex() and bool(torch.isfinite(value.float()).all())
 
 
 def _fits(wanted: Tensor, given: Tensor, is_stem: bool) -> bool:
