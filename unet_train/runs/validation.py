@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -30,16 +31,21 @@ class Validation:
         self.last: Evaluation | None = None
         self.warned = False
 
-    def __call__(self) -> Evaluation:
-        """Scores of the validation part."""
+    def __call__(self, after_image: Callable[[], None] = lambda: None) -> Evaluation:
+        """Scores of the validation part; `after_image` is called after each image."""
         self.pictures.clear()
+
+        def look(record: Record, image: np.ndarray, truth: Truth, prediction: Prediction) -> None:
+            self._draw(record, image, truth, prediction)
+            after_image()
+
         self.last = evaluate(
             self._judged(),
             self.source,
             self.records,
             normaliser=self.normaliser,
             loss=self.state.loss,
-            look=self._draw,
+            look=look,
             context=self.context,
         )
         # Each process has drawn those of its own images; the first one writes all.

@@ -42,7 +42,9 @@ def only_run(folder: Path) -> Iterator[None]:
     """
     name = str(folder.resolve())
     if name in _held:
-        raise UserError(f"{folder}: this process is training in it already; wait, or name another hydra.run.dir")
+        raise UserError(
+            f"{folder}: this process is training in it already; wait, or name another hydra.run.dir"
+        )
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     file: IO[str] | None = None
     try:

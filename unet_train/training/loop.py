@@ -48,7 +48,7 @@ class Writer(Protocol):
 def fit(
     state: TrainState,
     data: TrainingSet,
-    validation: Callable[[], Evaluation] | None,
+    validation: Callable[[Callable[[], None]], Evaluation] | None,
     settings: Settings,
     *,
     history: History,
@@ -63,8 +63,8 @@ def fit(
         Where to go on; changed in place.
     data : TrainingSet
     validation : callable or None
-        Evaluates the weights that are to be judged; None: no validation part, then the newest weights count
-        as the best.
+        Evaluates the weights that are to be judged, and calls what it is given after each image; None: no
+        validation part, then the newest weights count as the best.
     settings : Settings
     history : History
     writer : Writer
@@ -99,9 +99,7 @@ def fit(
         steps = Steps(state, settings, context, history, writer, progress, interrupts, data.faulty)
         for epoch in range(position.epoch, settings.epochs):
             sampler.set_epoch(epoch, position.batches)
-            scores = steps.train_epoch(read_batches(loader))
-            evaluation = steps.validate(validation)
-            steps.end_epoch(scores, evaluation)
+            steps.epoch(read_batches(loader), validation)
             if steps.stop_early():
                 break
     return position.best if position.best > -math.inf else math.nan
@@ -111,6 +109,10 @@ def epoch_lengths(samples: int, settings: Settings, context: DistributedContext)
     """Batches per process and updates in an epoch."""
     batches = len(EpochSampler(samples, settings.batch_size, 0, rank=context.rank, world_size=context.size))
     return batches, math.ceil(batches / settings.accumulate)
+
+
+class _StopsValidating(Exception):
+    """A signal came while the run validated: it goes on before that validation."""
 
 
 @dataclass
@@ -131,6 +133,27 @@ class Steps:
         self.position = self.state.position
         self.timer = SaveTimer(self.settings.every_minutes)
         self.watch = FiniteWatch(skips=self.state.scaler.is_enabled())
+        self.saved = self.position.update > 0
+        """Whether there is a last.pt: a resumed run has one from the start."""
+
+    def epoch(
+        self, batches: Iterator[Batch], validation: Callable[[Callable[[], None]], Evaluation] | None
+    ) -> None:
+        """Train an epoch, validate it, tell of it and save; stop if a signal came."""
+        position = self.position
+        scores = self.train_epoch(batches)
+        # A validation may take long, and best.pt must not be there without a last.pt to go on from.
+        if not self.saved or self.context.broadcast(self.timer.due()):
+            self.save()
+        sums = position.sums
+        position.epoch, position.batches, position.sums = position.epoch + 1, 0, EpochSums()
+        try:
+            evaluation = self.validate(validation)
+        except _StopsValidating:
+            position.epoch, position.batches, position.sums = position.epoch - 1, self.progress.batches, sums
+            self.save()
+            raise self.interrupts.stopped() from None
+        self.end_epoch(scores, evaluation)
 
     def train_epoch(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Update from all `batches`; the epoch's training scores."""
@@ -145,8 +168,6 @@ class Steps:
         scores = train_scores(self.state, self.context) | {"train/images_per_second": speed}
         if self.watch.skips:
             scores["train/skipped_steps"] = self.watch.take_skipped()
-        self.position.epoch += 1
-        self.position.batches, self.position.sums = 0, EpochSums()
         return scores
 
     def save_within_epoch(self) -> None:
@@ -172,7 +193,7 @@ class Steps:
         """
         self.watch.check(self.context, self.state.model.state_dict(), self.explain)
 
-    def validate(self, validation: Callable[[], Evaluation] | None) -> Evaluation | None:
+    def validate(self, validation: Callable[[Callable[[], None]], Evaluation] | None) -> Evaluation | None:
         """Validate, if the epoch is one to be validated, and keep the best weights."""
         if validation is None:
             self.position.best_epoch = self.position.epoch
@@ -183,10 +204,15 @@ class Steps:
         started = time.monotonic()
         # Each process has met other crops; what is validated, by all of them, is what the first one saves.
         self.context.share(self.state.buffers())
-        evaluation = validation()
+        evaluation = validation(self.stop_validating)
         self.progress.validation_seconds = time.monotonic() - started
         self.judge(evaluation.scores())
         return evaluation
+
+    def stop_validating(self) -> None:
+        """Leave a validation if a signal came; several processes, which it may not have reached alike, finish it."""
+        if self.context.size == 1 and self.interrupts.asked:
+            raise _StopsValidating
 
     def judge(self, scores: dict[str, float]) -> None:
         """Keep the weights if they are the best so far, and let the schedule know the score."""
@@ -241,6 +267,7 @@ class Steps:
             # which a resume drops, not one too few.
             self.history.flush()
             self.writer.last(sums)
+        self.saved = True
         self.timer.restart()
 
     def save_best(self, scores: dict[str, float]) -> None:

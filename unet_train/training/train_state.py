@@ -89,5 +89,7 @@ class TrainState:
         for group, values in zip(self.optimizer.param_groups, asked, strict=True):
             group.update(values)
         self.schedule.load_state_dict(saved.schedule)
+        for group in self.optimizer.param_groups:  # as the latest update has left it
+            group["lr"] = group["base_lr"] * self.schedule.factor(max(0, self.position.update - 1))
         if saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
