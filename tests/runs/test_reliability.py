@@ -20,11 +20,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from tests.stress.kills import CLASSIC, DROPOUT, EFFICIENTNET, compare, rows
+from tests.stress.kills import DROPOUT, EFFICIENTNET, compare, rows
 from unet_train.atomic import remove_leftovers
 
 TINY = ["experiment=smoke", "trainer.samples_per_epoch=16", "trainer.precision=32"]
-NETS = {"classic": CLASSIC, "stochastic depth": EFFICIENTNET, "dropout and own generators": DROPOUT}
+NETS = {"stochastic depth": EFFICIENTNET, "dropout and own generators": DROPOUT}
 PROGRAM = [sys.executable, "-m", "unet_train.commands.train"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
