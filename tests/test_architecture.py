@@ -33,7 +33,7 @@ ARROWS = {
     "__init__": set(),
     "errors": set(),
     "log": set(),
-    "atomic": set(),
+    "atomic": {"errors"},
     "field_types": set(),
     "overrides": set(),
     "nearest": set(),

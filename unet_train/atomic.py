@@ -8,6 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unet_train.errors import UserError
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that may not be written into one line.
+
+    Raises
+    ------
+    UserError
+        For any OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
+
 
 @contextmanager
 def replacing(path: Path, *, ending: str = ".part") -> Iterator[Path]:

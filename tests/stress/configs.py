@@ -152,7 +152,7 @@ def plan(chance: random.Random, case: Path, canary: Path) -> None:
     """A plan, by plan=."""
     from unet_train.config.plans import lay_plan
 
-    keys = dict(place(word, case, canary).split("=", 1) for word in chance.sample(WORDS["train"][:-2], 6))
+    keys = dict(place(word, case, canary).split("=", 1) for word in chance.sample([w for w in WORDS["train"] if "=" in w][:-2], 6))
     content = {key.lstrip("+~"): yaml.safe_load(value) if value[:1] not in "{[" else value for key, value in keys.items()}
     file = case / "plan.yaml"
     file.write_bytes(mutated_yaml(chance, yaml.safe_dump(content), canary))

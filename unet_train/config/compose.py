@@ -67,6 +67,11 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     own = [Path(config_dir).absolute()] if config_dir else []
     if own and not own[0].is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
+    for word in overrides if own else []:
+        group, _, choice = word.partition("=")
+        file = own[0] / group / f"{choice}.yaml"
+        if group.isidentifier() and file.is_file():
+            read_yaml(file)  # Hydra would say no file's name, and take aliases without end
     options = group_options(own)
     refuse_common_slips(command, overrides, options)
     searchpath = [f"hydra.searchpath=[{quoted('file://' + str(own[0]))}]"] if own else []
