@@ -19,6 +19,7 @@ from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import (
     adapt_channels,
     brain_mri_spec,
+    downloads,
     imagenet_normalisation,
     load_brain_mri,
     load_file,
@@ -26,7 +27,6 @@ from unet_train.models.weights import (
     load_tensors,
     published_weights,
 )
-from unet_train.models.weights import downloads
 from unet_train.models.weights.downloads import fetch
 from unet_train.models.weights.key_maps import brain_mri_names, lite_name
 

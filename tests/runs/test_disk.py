@@ -55,9 +55,16 @@ def full_after(monkeypatch):
 
 
 @pytest.mark.parametrize("files", [0, 4, 8])
-def test_prediction_goes_on_where_the_disk_was_full(tmp_path, threshold_model, run_command, full_after, monkeypatch, capsys, files):
+def test_prediction_goes_on_where_the_disk_was_full(
+    tmp_path, threshold_model, run_command, full_after, monkeypatch, capsys, files
+):
     """Three files an image: in the middle of the first, of the second, of the third."""
-    words = [f"ckpt={threshold_model()}", f"input={images(tmp_path / 'in')}", "accelerator=cpu", "precision=32"]
+    words = [
+        f"ckpt={threshold_model()}",
+        f"input={images(tmp_path / 'in')}",
+        "accelerator=cpu",
+        "precision=32",
+    ]
     with monkeypatch.context():
         full_after(files)
         assert run_command("predict", *words, f"output={tmp_path / 'o'}") == 2
@@ -79,13 +86,19 @@ def test_prediction_on_a_disk_that_is_full_indeed(tmp_path, threshold_model, run
     disk = tmp_path / "disk"
     disk.mkdir()
     try:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], capture_output=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], capture_output=True
+        )
     except FileNotFoundError:
         pytest.skip("no mount here")
     if done.returncode:
         pytest.skip("mounting a small disk is not allowed here")
     try:
-        words = [f"ckpt={threshold_model()}", f"input={images(tmp_path / 'in', side=64)}", f"output={disk / 'o'}"]
+        words = [
+            f"ckpt={threshold_model()}",
+            f"input={images(tmp_path / 'in', side=64)}",
+            f"output={disk / 'o'}",
+        ]
         assert run_command("predict", *words, "accelerator=cpu", "precision=32") == 2
         assert "No space left" in one_line(capsys)
         assert 0 < len(results(disk / "o")) < 9
@@ -100,7 +113,12 @@ def test_prediction_on_a_disk_that_is_full_indeed(tmp_path, threshold_model, run
 def test_an_evaluation_without_metrics_is_none(tmp_path, run_command, full_after, monkeypatch, capsys, files):
     """metrics.json is written last: where it stands, tables and pictures are whole and of the same evaluation."""
     shutil.copytree(RUN / "run", tmp_path / "run")
-    words = [f"ckpt={tmp_path / 'run'}", f"dataset.root={RUN / 'drawn'}", "overlays=0", f"output={tmp_path / 'o'}"]
+    words = [
+        f"ckpt={tmp_path / 'run'}",
+        f"dataset.root={RUN / 'drawn'}",
+        "overlays=0",
+        f"output={tmp_path / 'o'}",
+    ]
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "metrics.json").write_text("{}")  # of an earlier one
     full_after(files)
@@ -109,7 +127,10 @@ def test_an_evaluation_without_metrics_is_none(tmp_path, run_command, full_after
     said = one_line(capsys)
     assert "No space left" in said
     assert str(tmp_path / "o") in said
-    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["confusion_matrix.png", "per_image.csv"][-files:] * (files > 0)
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "confusion_matrix.png",
+        "per_image.csv",
+    ][-files:] * (files > 0)
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):

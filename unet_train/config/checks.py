@@ -32,7 +32,7 @@ def expand(path: str) -> Path:
     expanded = Path(os.path.expanduser(path))
     if "\0" in path or any(len(os.fsencode(part)) > LONGEST_FILE_NAME for part in expanded.parts):
         raise UserError(
-            f"{path[:50]}…: cannot be a path: a name in it is longer than {LONGEST_FILE_NAME} bytes, or has a zero in it"
+            f"{path[:50]}…: cannot be a path: a name in it is longer than {LONGEST_FILE_NAME} bytes, or has a zero"
         )
     return expanded
 

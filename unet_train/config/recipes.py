@@ -34,9 +34,7 @@ def sections_chosen_anew(
     """
     given = [o for o in overrides if o.startswith("experiment=")]
     files = [folder / "experiment" / f"{o.partition('=')[2]}.yaml" for o in given for folder in folders]
-    recipe = next(
-        (read_yaml(file) for file in files if file.is_file()), None
-    )
+    recipe = next((read_yaml(file) for file in files if file.is_file()), None)
     if not isinstance(recipe, dict):
         return {}
     own_choice = {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_train.data.io.images import write_labels
 from unet_train.atomic import replacing
+from unet_train.data.io.images import write_labels
 from unet_train.errors import UserError
 from unet_train.inference.linking import OverlapLinker
 

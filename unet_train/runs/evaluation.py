@@ -41,7 +41,6 @@ from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.run_folder import write_json
 
-
 UNFIT = re.compile(r"^\.+|[^\w. -]+")
 """What is not taken over into the name of a folder: separators, control characters, dots at the start."""
 

@@ -121,7 +121,9 @@ def check_restored(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             if not isinstance(value, torch.Tensor):
                 raise ValueError(f"the optimizer's {name} is no tensor")
             if value.numel() > 1 and value.shape != parameter.shape:
-                raise ValueError(f"the optimizer's {name} is {tuple(value.shape)}, not {tuple(parameter.shape)}")
+                raise ValueError(
+                    f"the optimizer's {name} is {tuple(value.shape)}, not {tuple(parameter.shape)}"
+                )
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"the optimizer's {name} is not finite")
 

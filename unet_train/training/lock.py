@@ -42,7 +42,9 @@ def only_run(folder: Path) -> Iterator[None]:
     """
     name = str(folder.resolve())
     if name in _held:
-        raise UserError(f"{folder}: this process is training in it already; wait, or name another hydra.run.dir")
+        raise UserError(
+            f"{folder}: this process is training in it already; wait, or name another hydra.run.dir"
+        )
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     file: IO[str] | None = None
     try:
@@ -69,7 +71,7 @@ def only_run(folder: Path) -> Iterator[None]:
 def _take(path: Path) -> IO[str]:
     """The file, opened and locked."""
     while True:
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (stays open as long as the lock is held)
         try:
             _lock(file)
         except (BlockingIOError, PermissionError) as error:
