@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unet_train.errors import UserError
+
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.\w+")
 
 
@@ -17,6 +19,27 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*"):
         if _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(folder: Path, key: str = "output") -> Iterator[None]:
+    """Turn a full disk or a folder that may not be written into one line.
+
+    Parameters
+    ----------
+    folder : Path
+    key : str
+        The key that names it.
+
+    Raises
+    ------
+    UserError
+        For any OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{key}={folder}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager

@@ -146,7 +146,7 @@ class TrainingState:
         """The inverse of `to_dict`; None where a file holds no training state."""
         if not content.keys() & TRAINING_KEYS:
             return None
-        ema, position = content["ema"], dict(content["state"])
+        ema, position = content.get("ema"), dict(content["state"])
         sums = position.pop("sums", {})
         # Earlier files hold the sums of the first process alone, and the states of generators, which are no longer
         # needed: what the net draws is a function of the seed and the update.
@@ -155,8 +155,8 @@ class TrainingState:
             position=Position(**position),
             sums=[EpochSums(**part) for part in sums],
             optimizer=content["optimizer"],
-            schedule=content["schedule"],
-            scaler=content["scaler"],
+            schedule=content.get("schedule") or {},
+            scaler=content.get("scaler") or {},
             ema=AverageState(int(ema["updates"]), ema["average"]) if ema is not None else None,
         )
 
@@ -423,10 +423,7 @@ def _check_sizes(spec: ModelSpec, weights: dict[str, Tensor]) -> None:
         What differs.
     """
     largest = max((length for value in weights.values() for length in value.shape), default=0)
-    encoder = [value for value in spec.encoder.values() if type(value) is int]
     widths = [spec.in_channels, spec.input_skip, *(spec.decoder_channels or [])]
-    if spec.encoder.get("kind") == "unet":
-        widths += encoder
     too_wide = [width for width in widths if width > largest]
     if too_wide:
         raise ValueError(f"no tensor has {too_wide[0]} channels")

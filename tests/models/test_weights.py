@@ -19,6 +19,7 @@ from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import (
     adapt_channels,
     brain_mri_spec,
+    downloads,
     imagenet_normalisation,
     load_brain_mri,
     load_file,
@@ -195,12 +196,14 @@ def test_whole_classifiers_of_timm_fill_its_encoder(tmp_path):
     ("kind", "params", "name"),
     [("resnet", {"depth": 18}, "resnet18"), ("efficientnet", {"variant": "b0"}, "efficientnet_b0")],
 )
-def test_torchvision_files(kind, params, name, from_cache, torch_home, tmp_path, no_network):
+def test_torchvision_files(kind, params, name, from_cache, torch_home, tmp_path, no_network, monkeypatch):
     """With a file as torchvision publishes it, cached or by path, our encoder computes what its net does."""
     net = randomise(torchvision.models.get_model(name, weights=None))
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     path = torch_home / url.rpartition("/")[2] if from_cache else tmp_path / "mine.pth"
     torch.save(net.state_dict(), path)
+    # As if the file of random weights had the sum that its name says.
+    monkeypatch.setattr(downloads, "file_sha256", lambda file: file.stem.rpartition("-")[2])
     encoder = build_encoder(kind, 3, **params).eval()
     report = load_imagenet(encoder, None if from_cache else path)
     assert not no_network
@@ -294,6 +297,10 @@ def test_a_wrong_checksum_is_refused(torch_home, tmp_path):
         source.write_bytes(good.read_bytes())
         if fits:
             assert fetch(source.as_uri(), progress=False).read_bytes() == b"weights"
+            assert fetch(source.as_uri(), progress=False) == torch_home / name
+            (torch_home / name).write_bytes(b"another")
+            with pytest.raises(UserError, match=rf"{name}.*sha256.*{start}.*delete"):
+                fetch(source.as_uri(), progress=False)
         else:
             with pytest.raises(UserError, match="wrong checksum"):
                 fetch(source.as_uri(), progress=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import io
 import json
-import logging
 import math
 import os
 import pickle
@@ -56,7 +56,6 @@ def run(seed: int, folder: Path) -> str:
         If a promise is broken.
     """
     chance = random.Random(seed)
-    np.random.seed(seed)
     torch.manual_seed(seed)
     case = folder / f"case_{seed}"
     shutil.rmtree(case, ignore_errors=True)
@@ -67,7 +66,9 @@ def run(seed: int, folder: Path) -> str:
     path = case / ("run/last.pt" if door is resume else f"x{chance.choice(['.pt', '.pt', '.pth', ''])}")
     path.parent.mkdir(exist_ok=True)
     with watched(f"seed {seed}, {kind}, {door.__name__}", canary):
-        suffix = MUTATIONS[kind](chance, path, "last" if door is resume else chance.choice(["best", "last"]), canary)
+        suffix = MUTATIONS[kind](
+            chance, path, "last" if door is resume else chance.choice(["best", "last"]), canary
+        )
         if suffix:
             path = path.rename(path.with_suffix(suffix))
             door = chance.choice([weights, predict])
@@ -91,7 +92,8 @@ def outcome(door: Callable[[Path], None], path: Path) -> str:
 def check_line(message: str) -> None:
     """A message for a person: one line of bearable length, and not the allocator's."""
     assert message.strip(), "an empty message"
-    assert message.isprintable() and len(message) <= LONGEST, f"not one line: {message[:500]!r}"
+    assert message.isprintable(), f"not one line: {message[:500]!r}"
+    assert len(message) <= LONGEST, f"too long: {message[:500]!r}"
     assert "allocate" not in message, f"memory was asked for first: {message}"
 
 
@@ -197,7 +199,9 @@ def damaged_pickle(chance: random.Random, path: Path, name: str, canary: Path) -
         if chance.random() < 0.7:
             data[at] = chance.choice([chance.randrange(256), *b"(}]).|0e\x85\x86\x87Rqrhjuastbc"])
         else:
-            data[at:at] = chance.choice([b"]", b"}", b"(", b"0", b"K\x00", b"N", b"\x88", b"h\x01", chance.randbytes(3)])
+            data[at:at] = chance.choice(
+                [b"]", b"}", b"(", b"0", b"K\x00", b"N", b"\x88", b"h\x01", chance.randbytes(3)]
+            )
     with_pickle(path, written(name), bytes(data))
 
 
@@ -263,7 +267,9 @@ def hostile_pickle(chance: random.Random, path: Path, name: str, canary: Path) -
     """Objects that run code when they are unpickled, in either format of torch.save."""
     content = content_of(name)
     holder, key = place_in(chance, content)
-    holder[key] = chance.choice([Runs(canary), {Runs(canary): 1}, [Runs(canary)], Imports("os.system", f"touch {canary}")])
+    holder[key] = chance.choice(
+        [Runs(canary), {Runs(canary): 1}, [Runs(canary)], Imports("os.system", f"touch {canary}")]
+    )
     if chance.random() < 0.3:
         content = holder[key]
     if chance.random() < 0.2:
@@ -289,7 +295,10 @@ class Imports:
         self.name, self.argument = name, argument
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (eval, (f"__import__('{self.name.split('.')[0]}').{self.name.split('.')[1]}({self.argument!r})",))
+        return (
+            eval,
+            (f"__import__('{self.name.split('.')[0]}').{self.name.split('.')[1]}({self.argument!r})",),
+        )
 
 
 def pickle_bomb(chance: random.Random, path: Path, name: str, canary: Path) -> None:
@@ -302,7 +311,11 @@ def pickle_bomb(chance: random.Random, path: Path, name: str, canary: Path) -> N
             b"\x80\x02" + b"]" * many + b"a" * (many - 1) + b".",
             b"\x80\x02]q\x00h\x00a.",  # a list in itself
             b"\x80\x02}q\x00X\x06\x00\x00\x00formatK\x01sX\x05\x00\x00\x00modelh\x00s.",
-            b"\x80\x02]q\x00" + b"".join(b"](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(60)) + b".",
+            b"\x80\x02]q\x00"
+            + b"".join(
+                b"](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(60)
+            )
+            + b".",
             b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"1234.",
             b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b".",
             b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"abc.",
@@ -323,7 +336,10 @@ def zip_bomb(chance: random.Random, path: Path, name: str, canary: Path) -> None
     data = written(name)
     act = chance.randrange(5)
     if act == 0:  # compressed
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new, zipfile.ZipFile(io.BytesIO(data)) as old:
+        with (
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new,
+            zipfile.ZipFile(io.BytesIO(data)) as old,
+        ):
             for member in old.infolist():
                 new.writestr(member.filename, old.read(member))
             new.writestr("best/data/999", bytes(8 << 20))
@@ -349,19 +365,33 @@ def zip_bomb(chance: random.Random, path: Path, name: str, canary: Path) -> None
                 new.writestr(f"../../{member.filename}", old.read(member))
     else:  # no checkpoint's members
         with zipfile.ZipFile(path, "w") as new:
-            new.writestr(chance.choice(["data.pkl", "x/data.pkl", "x/version", "x/constants.pkl"]), chance.randbytes(40))
+            new.writestr(
+                chance.choice(["data.pkl", "x/data.pkl", "x/version", "x/constants.pkl"]),
+                chance.randbytes(40),
+            )
 
 
 def another_project(chance: random.Random, path: Path, name: str, canary: Path) -> None:
     """What other programs save."""
     state = content_of(name)["state_dict"]
     path_dict = {
-        "lightning": {"state_dict": {f"model.{k}": v for k, v in state.items()}, "pytorch-lightning_version": "2.0", "epoch": 1, "hyper_parameters": {"lr": 1}},
+        "lightning": {
+            "state_dict": {f"model.{k}": v for k, v in state.items()},
+            "pytorch-lightning_version": "2.0",
+            "epoch": 1,
+            "hyper_parameters": {"lr": 1},
+        },
         "ddp": {f"module.{k}": v for k, v in state.items()},
         "nnunet": {"network_weights": state, "init_args": {"plans": {}}, "trainer_name": "x"},
         "mmseg": {"meta": {"CLASSES": ["a"]}, "state_dict": state},
-        "ours by half": {"format": 1, "model": {"encoder": {"kind": "unet"}}, "data": {}, "state_dict": state},
-        "newer": content_of(name) | {"format": chance.choice([2, 99, 10**30, 1.5, True, "1", None, -1, 0, math.nan])},
+        "ours by half": {
+            "format": 1,
+            "model": {"encoder": {"kind": "unet"}},
+            "data": {},
+            "state_dict": state,
+        },
+        "newer": content_of(name)
+        | {"format": chance.choice([2, 99, 10**30, 1.5, True, "1", None, -1, 0, math.nan])},
         "tensor": torch.zeros(3),
         "list": [state],
         "text": "best.pt",
@@ -409,7 +439,9 @@ def safetensors_file(chance: random.Random, path: Path, name: str, canary: Path)
 
 def onnx_file(chance: random.Random, path: Path, name: str, canary: Path) -> str:
     """Bytes that begin as an ONNX file does, with a field that claims gigabytes."""
-    path.write_bytes(b"\x08\x08\x12\x07pytorch:\xff\xff\xff\xff\x0f" + chance.randbytes(chance.choice([0, 10, 5000])))
+    path.write_bytes(
+        b"\x08\x08\x12\x07pytorch:\xff\xff\xff\xff\x0f" + chance.randbytes(chance.choice([0, 10, 5000]))
+    )
     return ".onnx"
 
 
@@ -462,7 +494,19 @@ def place_in(chance: random.Random, content: Any) -> tuple[Any, Any]:
 def odd_value(chance: random.Random, value: Any, canary: Path) -> Any:
     """A value of another type, size or meaning."""
     if type(value) in (int, float) and chance.random() < 0.4:
-        return chance.choice([-value, value + 1, value * 2, 0, 10**6, 10**12, 2**63, 10**400 if type(value) is int else 1e300, -1])
+        return chance.choice(
+            [
+                -value,
+                value + 1,
+                value * 2,
+                0,
+                10**6,
+                10**12,
+                2**63,
+                10**400 if type(value) is int else 1e300,
+                -1,
+            ]
+        )
     target = {"_target_": "os.system", "command": f"touch {canary}"}
     choices: list[Any] = [
         None,
@@ -513,7 +557,9 @@ def images() -> Path:
     import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="unet-train-stress-"))
-    Image.fromarray(np.asarray(Image.open(RUN / "drawn" / "images" / "im_2.png"))[:20, :20]).save(folder / "a.png")
+    Image.fromarray(np.asarray(Image.open(RUN / "drawn" / "images" / "im_2.png"))[:20, :20]).save(
+        folder / "a.png"
+    )
     return folder
 
 
@@ -527,11 +573,6 @@ def config_of(command: str) -> Any:
         "export": ["ckpt=x", "format=safetensors", "output=x"],
     }
     return compose_command(command, words[command]).config
-
-
-def quiet() -> Any:
-    logging.getLogger("unet_train").setLevel(logging.ERROR)
-    return mock.patch("unet_train.log.log_to")
 
 
 def predict(path: Path) -> None:
@@ -552,8 +593,9 @@ def evaluate(path: Path) -> None:
 
     output = path.parent / "out"
     picture = np.zeros((4, 4, 3), np.uint8)
-    with mock.patch.object(evaluation, "log_to"), mock.patch.object(
-        evaluation, "confusion_matrix_picture", lambda *_, **__: picture
+    with (
+        mock.patch.object(evaluation, "log_to"),
+        mock.patch.object(evaluation, "confusion_matrix_picture", return_value=picture),
     ):
         evaluation.eval_run(replace(config_of("eval"), ckpt=str(path), output=str(output)))
     assert json.loads((output / "metrics.json").read_text(encoding="utf-8"))["n_images"] > 0
@@ -626,13 +668,13 @@ def resume(path: Path) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise Resumed
 
-    silent = [mock.patch.object(training, name) for name in ("log_to", "tell_run", "tell_resume")]
-    with silent[0], silent[1], silent[2], mock.patch.object(training, "read_data", read):
-        with mock.patch.object(training, "train", stop):
-            try:
-                training.train_run(composed)
-            except Resumed:
-                pass
+    with contextlib.ExitStack() as stack:
+        for name in ("log_to", "tell_run", "tell_resume"):
+            stack.enter_context(mock.patch.object(training, name))
+        stack.enter_context(mock.patch.object(training, "read_data", read))
+        stack.enter_context(mock.patch.object(training, "train", stop))
+        stack.enter_context(contextlib.suppress(Resumed))
+        training.train_run(composed)
 
 
 DOORS: list[Callable[[Path], None]] = [

@@ -69,18 +69,87 @@ WORDS = {
         "resume=null",
         "plan=null",
     ],
-    "predict": ["ckpt={root}/x.pt", "input={root}", "output=o", "tta=true", "tile.size=64", "intensity_range=[0,1]", "weights=brain_mri"],
-    "eval": ["ckpt={root}/x.pt", "part=test", "tta=false", "dataset=folder", "dataset.root={root}", "overlays=2", "split.fold=1"],
+    "predict": [
+        "ckpt={root}/x.pt",
+        "input={root}",
+        "output=o",
+        "tta=true",
+        "tile.size=64",
+        "intensity_range=[0,1]",
+        "weights=brain_mri",
+    ],
+    "eval": [
+        "ckpt={root}/x.pt",
+        "part=test",
+        "tta=false",
+        "dataset=folder",
+        "dataset.root={root}",
+        "overlays=2",
+        "split.fold=1",
+    ],
     "export": ["ckpt={root}/x.pt", "format=onnx", "output=o", "pixels=uint8"],
     "data": ["dataset=folder", "dataset.root={root}", "output=o", "split.val_fraction=0.1"],
 }
 """Words that are right in themselves; `{root}` is a folder that exists, `{canary}` a file that must not appear."""
 
 ODD = [
-    *("", "null", "???", "true", "-1", "1e999", "nan", "inf", "0x10", "1_000", "9" * 30, "9" * 5000, "1.5", "''", '"', "'"),
-    *("[]", "{{}}", "[[[", "{{a:", "${{oc.env:HOME}}", "${{seed}}", "${{a", "${{now:%Y}}", "a,b", "a b", "größe", "\x1b[31m", "\\", "~"),
-    *("{{_target_:os.system,command:touch {canary}}}", "../../x", "/dev/null", "x" * 5000, "[" * 400 + "]" * 400, "\n", "=", "@", "%s"),
-    *("choice(1,2)", "range(3)", "glob(*)", "int(3)", "override", "_self_", "_global_", "1:2:3", "2020-01-01", "!!python/name:os.system"),
+    *(
+        "",
+        "null",
+        "???",
+        "true",
+        "-1",
+        "1e999",
+        "nan",
+        "inf",
+        "0x10",
+        "1_000",
+        "9" * 30,
+        "9" * 5000,
+        "1.5",
+        "''",
+        '"',
+        "'",
+    ),
+    *(
+        "[]",
+        "{{}}",
+        "[[[",
+        "{{a:",
+        "${{oc.env:HOME}}",
+        "${{seed}}",
+        "${{a",
+        "${{now:%Y}}",
+        "a,b",
+        "a b",
+        "größe",
+        "\x1b[31m",
+        "\\",
+        "~",
+    ),
+    *(
+        "{{_target_:os.system,command:touch {canary}}}",
+        "../../x",
+        "/dev/null",
+        "x" * 5000,
+        "[" * 400 + "]" * 400,
+        "\n",
+        "=",
+        "@",
+        "%s",
+    ),
+    *(
+        "choice(1,2)",
+        "range(3)",
+        "glob(*)",
+        "int(3)",
+        "override",
+        "_self_",
+        "_global_",
+        "1:2:3",
+        "2020-01-01",
+        "!!python/name:os.system",
+    ),
 ]
 
 
@@ -113,7 +182,10 @@ def run(seed: int, folder: Path) -> str:
 def command_line(chance: random.Random, case: Path, canary: Path) -> None:
     """Words of any command, some of them mutated."""
     command = chance.choice(["train", "train", "train", "predict", "eval", "export", "data"])
-    words = [place(word, case, canary) for word in chance.sample(WORDS[command], min(len(WORDS[command]), chance.randint(1, 5)))]
+    words = [
+        place(word, case, canary)
+        for word in chance.sample(WORDS[command], min(len(WORDS[command]), chance.randint(1, 5)))
+    ]
     for _ in range(chance.choice([0, 1, 1, 2])):
         at = chance.randrange(len(words))
         words[at] = mutated_word(chance, words[at], case, canary)
@@ -124,7 +196,9 @@ def own_yaml(chance: random.Random, case: Path, canary: Path) -> None:
     """A YAML of the user's own, in a folder named by --config-dir."""
     from unet_train.config.tree import config_folder
 
-    group = chance.choice(["experiment", "dataset", "encoder", "loss", "optimizer", "trainer", "augmentation"])
+    group = chance.choice(
+        ["experiment", "dataset", "encoder", "loss", "optimizer", "trainer", "augmentation"]
+    )
     file = chance.choice(sorted((config_folder() / group).glob("[!_]*.yaml")))
     own = case / "conf" / group / "own.yaml"
     own.parent.mkdir(parents=True)
@@ -140,7 +214,7 @@ def run_folder(chance: random.Random, case: Path, canary: Path) -> None:
     run = case / "run"
     run.mkdir()
     (run / "last.pt").touch()
-    text = RUN_CONFIG().replace("root: drawn", f"root: {RUN / 'drawn'}")
+    text = run_config().replace("root: drawn", f"root: {RUN / 'drawn'}")
     (run / "config.yaml").write_bytes(mutated_yaml(chance, text, canary))
     words = [f"resume={run}"]
     if chance.random() < 0.3:
@@ -152,8 +226,14 @@ def plan(chance: random.Random, case: Path, canary: Path) -> None:
     """A plan, by plan=."""
     from unet_train.config.plans import lay_plan
 
-    keys = dict(place(word, case, canary).split("=", 1) for word in chance.sample(WORDS["train"][:-2], 6))
-    content = {key.lstrip("+~"): yaml.safe_load(value) if value[:1] not in "{[" else value for key, value in keys.items()}
+    keys = dict(
+        place(word, case, canary).split("=", 1)
+        for word in chance.sample([w for w in WORDS["train"] if "=" in w][:-2], 6)
+    )
+    content = {
+        key.lstrip("+~"): yaml.safe_load(value) if value[:1] not in "{[" else value
+        for key, value in keys.items()
+    }
     file = case / "plan.yaml"
     file.write_bytes(mutated_yaml(chance, yaml.safe_dump(content), canary))
     words = lay_plan([f"plan={file}"])
@@ -166,13 +246,13 @@ def split_file(chance: random.Random, case: Path, canary: Path) -> None:
     from unet_train.data.records import Record
     from unet_train.data.splits import SplitRule, make_split
 
-    records = [Record(key=f"im_{i}", image=str(case / f"im_{i}.png"), group=f"im_{i}", labels={"gold": str(case)}) for i in range(8)]
+    records = [
+        Record(key=f"im_{i}", image=str(case / f"im_{i}.png"), group=f"im_{i}", labels={"gold": str(case)})
+        for i in range(8)
+    ]
     content = json.loads((RUN / "run" / "split.json").read_text(encoding="utf-8"))
     text = json.dumps(mutated_tree(chance, content, canary), default=str)
-    if chance.random() < 0.4:
-        data = mutated_bytes(chance, text.encode())
-    else:
-        data = text.encode()
+    data = mutated_bytes(chance, text.encode()) if chance.random() < 0.4 else text.encode()
     file = case / "split.json"
     file.write_bytes(data)
     make_split(records, SplitRule(file=str(file)))
@@ -210,7 +290,7 @@ def compose(command: str, words: list[str], config_dir: str | None = None) -> No
 
 # --- what is mutated ----------------------------------------------------------------------------------
 @functools.cache
-def RUN_CONFIG() -> str:
+def run_config() -> str:
     """config.yaml of the run."""
     return (RUN / "run" / "config.yaml").read_text(encoding="utf-8")
 
@@ -248,7 +328,10 @@ def mutated_yaml(chance: random.Random, text: str, canary: Path) -> bytes:
             [
                 b"",
                 b"[]",
-                b"a: &a [1]\nb: &b [" + b"*a," * 9 + b"]\n" + b"".join(b"%c: &%c [" % (c, c) + b"*%c," % (c - 1) * 9 + b"]\n" for c in b"cdefghijk"),
+                b"a: &a [1]\nb: &b ["
+                + b"*a," * 9
+                + b"]\n"
+                + b"".join(b"%c: &%c [" % (c, c) + b"*%c," % (c - 1) * 9 + b"]\n" for c in b"cdefghijk"),
                 b"a: &a {x: *a}",
                 b"dataset: &a [*a]",
                 b"[" * 3000,
@@ -285,7 +368,9 @@ def mutated_bytes(chance: random.Random, data: bytes) -> bytes:
         if act == 0 and at < len(changed):
             changed[at] = chance.randrange(256)
         elif act == 1:
-            changed[at:at] = chance.choice([b":", b"- ", b"{", b"[", b"\t", b"\n", b"&a ", b"*a", b"!!", b"'", b"${", b"#", b"\xc3"])
+            changed[at:at] = chance.choice(
+                [b":", b"- ", b"{", b"[", b"\t", b"\n", b"&a ", b"*a", b"!!", b"'", b"${", b"#", b"\xc3"]
+            )
         elif act == 2:
             del changed[at : at + chance.randint(1, 30)]
         else:
@@ -317,8 +402,36 @@ def odd(chance: random.Random, value: Any, canary: Path) -> Any:
         return chance.choice([-value, value * 10**6, 0, 1e300, 10**30, str(value), True, float("nan")])
     return chance.choice(
         [
-            *(None, True, 0, -1, 1.5, float("inf"), float("nan"), 10**40, "", "x", "auto", "???", "${seed}", "${oc.env:HOME}", "${a"),
-            *([], {}, [None], [[1], [2]], {"a": 1}, {1: 2}, [1, "a"], "a\nb", "\x1b[0m", "y" * 50_000, list(range(2000))),
+            *(
+                None,
+                True,
+                0,
+                -1,
+                1.5,
+                float("inf"),
+                float("nan"),
+                10**40,
+                "",
+                "x",
+                "auto",
+                "???",
+                "${seed}",
+                "${oc.env:HOME}",
+                "${a",
+            ),
+            *(
+                [],
+                {},
+                [None],
+                [[1], [2]],
+                {"a": 1},
+                {1: 2},
+                [1, "a"],
+                "a\nb",
+                "\x1b[0m",
+                "y" * 50_000,
+                list(range(2000)),
+            ),
             {"_target_": "os.system", "command": f"touch {canary}"},
             {"_target_": 3},
             {"kind": "unet"},

@@ -36,7 +36,8 @@ def holder(folder: Path, how: str = "") -> subprocess.Popen:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,
     )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     return process
 
 
@@ -46,7 +47,9 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("how", ["", pytest.param("fork", marks=pytest.mark.skipif(os.name == "nt", reason="no fork"))])
+@pytest.mark.parametrize(
+    "how", ["", pytest.param("fork", marks=pytest.mark.skipif(os.name == "nt", reason="no fork"))]
+)
 def test_a_killed_process_keeps_no_lock(tmp_path, how):
     """Nor do the processes it forked, which outlive it for a while: the reason for lockf instead of flock."""
     process = holder(tmp_path, how)

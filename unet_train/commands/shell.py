@@ -13,7 +13,6 @@ from typing import Any
 from unet_train import __version__
 from unet_train.errors import UserError, in_terms_of
 
-
 LONGEST = 2000
 """Characters of a message; of a longer one the beginning, which names the file, and the end, which says what to do."""
 

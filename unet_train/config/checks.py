@@ -17,9 +17,24 @@ MOST_CLASSES = 255
 """Ids 0 to 254; 255 is unknown (`data.records.IGNORE`)."""
 
 
+LONGEST_FILE_NAME = 255
+"""Bytes of a name within a path, on every usual file system."""
+
+
 def expand(path: str) -> Path:
-    """A path as typed: ``~`` is the home folder."""
-    return Path(os.path.expanduser(path))
+    """A path as typed: ``~`` is the home folder.
+
+    Raises
+    ------
+    UserError
+        For a name that no file system takes, and that none of the questions to come could be asked about.
+    """
+    expanded = Path(os.path.expanduser(path))
+    if "\0" in path or any(len(os.fsencode(part)) > LONGEST_FILE_NAME for part in expanded.parts):
+        raise UserError(
+            f"{path[:50]}…: cannot be a path: a name in it is longer than {LONGEST_FILE_NAME} bytes, or has a zero"
+        )
+    return expanded
 
 
 def dataset_root(dataset: DatasetKeys) -> Path | None:

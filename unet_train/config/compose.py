@@ -31,8 +31,8 @@ from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
-from unet_train.data.layouts import AUTO
 from unet_train.config.yaml_files import read_yaml
+from unet_train.data.layouts import AUTO
 from unet_train.errors import UserError
 
 AUTO_RESUME = "resume=auto"
@@ -71,6 +71,11 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
     own = [Path(config_dir).absolute()] if config_dir else []
     if own and not own[0].is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
+    for word in overrides if own else []:
+        group, _, choice = word.partition("=")
+        file = own[0] / group / f"{choice}.yaml"
+        if group.isidentifier() and file.is_file():
+            read_yaml(file)  # Hydra would say no file's name, and take aliases without end
     options = group_options(own)
     refuse_common_slips(command, overrides, options)
     searchpath = [f"hydra.searchpath=[{quoted('file://' + str(own[0]))}]"] if own else []

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose
 from omegaconf import DictConfig, open_dict
 
 from unet_train.config.schema import SECTIONS
+from unet_train.config.yaml_files import read_yaml
 
 ENCODER_KEYS = ("decoder_channels", "input_skip")
 """Keys of the model that fit one encoder and not another."""
@@ -34,9 +34,7 @@ def sections_chosen_anew(
     """
     given = [o for o in overrides if o.startswith("experiment=")]
     files = [folder / "experiment" / f"{o.partition('=')[2]}.yaml" for o in given for folder in folders]
-    recipe = next(
-        (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if file.is_file()), None
-    )
+    recipe = next((read_yaml(file) for file in files if file.is_file()), None)
     if not isinstance(recipe, dict):
         return {}
     own_choice = {

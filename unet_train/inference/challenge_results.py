@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unet_train.atomic import replacing
 from unet_train.data.io.images import write_labels
 from unet_train.errors import UserError
 from unet_train.inference.linking import OverlapLinker
@@ -130,7 +131,8 @@ class ChallengeWriter:
         """Write ``res_track.txt`` and return its path."""
         path = self.folder / "res_track.txt"
         lines = [f"{t.label} {t.first} {t.last} {t.parent}\n" for t in self._linker.tracks]
-        path.write_text("".join(lines), encoding="ascii", newline="\n")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(lines), encoding="ascii", newline="\n")
         return path
 
     def __enter__(self) -> ChallengeWriter:

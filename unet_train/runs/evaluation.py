@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unet_train.atomic import replacing, writing
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.command_line import lay_over
@@ -39,6 +40,9 @@ from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.run_folder import write_json
+
+UNFIT = re.compile(r"^\.+|[^\w. -]+")
+"""What is not taken over into the name of a folder: separators, control characters, dots at the start."""
 
 
 def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -116,15 +120,17 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         "seconds": round(time.monotonic() - started, 2),
     }
     folder = results_folder(config, path, f"{name}-{part}", root)
-    write_json(folder / "metrics.json", metrics)
-    write_per_image(folder / "per_image.csv", evaluation.images)
-    if patients:
-        write_per_patient(folder / "per_patient.csv", patients.scores)
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
-    write_image(folder / "confusion_matrix.png", picture)
-    drawn = draw_extremes(
-        folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
-    )
+    with writing(folder):
+        write_per_image(folder / "per_image.csv", evaluation.images)
+        if patients:
+            write_per_patient(folder / "per_patient.csv", patients.scores)
+        write_image(folder / "confusion_matrix.png", picture)
+        drawn = draw_extremes(
+            folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
+        )
+        # The last one: where it stands, the others are of the same evaluation, and whole.
+        write_json(folder / "metrics.json", metrics)
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
     LOGGER.info(
         format_table(
@@ -261,6 +267,7 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str, root: str) -
 
     One of other data that go by the same name, as all of dataset=folder do, is not: the folder's name follows.
     """
+    name = UNFIT.sub("_", name)  # of a checkpoint that may be anybody's
     if config.output:
         folder = expand(config.output)
     else:
@@ -270,6 +277,8 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str, root: str) -
             folder = folder.with_name(f"{name}-{Path(root).name}")
     if (folder / "metrics.json").is_file():
         LOGGER.info(f"replacing the earlier results in {folder}")
+        with writing(folder):
+            (folder / "metrics.json").unlink()
         shutil.rmtree(folder / "overlays", ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -292,7 +301,7 @@ def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
     """One row per image: key, group, and its own scores; empty where a class is absent."""
     names = list(images[0].scores)
     with_objects = any(image.objects is not None for image in images)
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["key", "group", *names, "empty_mask", *(["seg"] if with_objects else [])])
         for image in images:
@@ -304,7 +313,7 @@ def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
 
 def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
     """One row per patient: its slices and voxels, and its Dice, also of the largest part alone."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["patient", "slices", "true_voxels", "predicted_voxels", "dice", "dice_largest"])
         for patient, score in scores.items():

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from unet_train import __version__
-from unet_train.atomic import replacing
+from unet_train.atomic import replacing, writing
 from unet_train.config.checks import expand
 from unet_train.config.schema import ExportConfig
 from unet_train.errors import UserError
@@ -85,7 +85,9 @@ def export_run(config: ExportConfig) -> Path:
     except OSError as error:
         raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
     exported = Exported(config.format, path.name, graph, predictor, differences, images.found)
-    (output / "model_card.md").write_text(model_card(exported, origin), encoding="utf-8")
+    text = model_card(exported, origin)
+    with writing(output), replacing(output / "model_card.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     LOGGER.info(f"written   {path} ({path.stat().st_size / 1e6:.1f} MB), {output / 'model_card.md'}")
     return path
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from unet_train.atomic import writing
 from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import image_size, write_image, write_labels
@@ -78,15 +78,6 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
         LOGGER.info(note)
     LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")
     return Outcome(output, len(todo) - len(bad), len(inputs.jobs) - len(todo), bad)
-
-
-@contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that may not be written into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"output={output}: cannot be written ({error.strerror or error})") from error
 
 
 # --- results ------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class DoneRecord:
         self.path = folder / "predicted.csv"
         self.models = models
         self.rows: dict[str, list[str]] = {}
+        self._torn = _is_torn(self.path)
         if self.path.is_file():
             with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
                 # A last line that was cut off by a power failure is of no image that is done.
@@ -80,12 +81,25 @@ class DoneRecord:
         """Note that the results of this image are complete."""
         row = [*_identity(job.path), self.models]
         self.rows[job.name.as_posix()] = row
-        new = not self.path.is_file()
         with open(self.path, "a", newline="", encoding="utf-8") as file:
+            if self._torn:
+                file.write("\n")
+                self._torn = False
             writer = csv.writer(file)
-            if new:
+            if file.tell() == 0:
                 writer.writerow(COLUMNS)
+            self._torn = True
             writer.writerow([job.name.as_posix(), *row])
+        self._torn = False
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the last line of a file was cut off: the next one must not go on where it ended."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, 2)
+        return file.read() != b"\n"
 
 
 def _identity(path: Path) -> list[str]:

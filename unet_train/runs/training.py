@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import yaml
 
-from unet_train.atomic import remove_leftovers
+from unet_train.atomic import remove_leftovers, writing
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import dataset_root, expand
 from unet_train.config.compose import Composed
@@ -153,7 +151,7 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
         run.notes.append(changed)
 
     if run.main:
-        with writing(folder):
+        with writing(folder, "resume"):
             remove_leftovers(folder)
             keep_config(folder, as_yaml(composed.tree | {"resume": None}))
             log_to(folder)
@@ -199,27 +197,13 @@ def train(run: Run) -> float:
 
 def begin_folder(run: Run, plan: str | None) -> None:
     """Write and say what the run is, and what its data were understood to be."""
-    with writing(run.folder):
+    with writing(run.folder, "hydra.run.dir"):
         if plan is not None:
             (run.folder / PLAN).write_text(plan, encoding="utf-8")
         write_json(run.folder / "split.json", run.data.split.keys.to_json())
         log_to(run.folder)
         tell_run(run)
         show_data(run)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say in one line that a run folder cannot be written, before there is anything to lose.
-
-    Raises
-    ------
-    UserError
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def show_data(run: Run) -> None:

@@ -71,7 +71,7 @@ def only_run(folder: Path) -> Iterator[None]:
 def _take(path: Path) -> IO[str]:
     """The file, opened and locked."""
     while True:
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (stays open as long as the lock is held)
         try:
             _lock(file)
         except (BlockingIOError, PermissionError) as error:

@@ -61,9 +61,7 @@ class DatasetKeys:
     root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
     target: str = key("what the net learns", choices=TARGETS)
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
-    scale: float = key(
-        "working resolution: 0.5 halves the image before the net", at_least=0.01, at_most=100
-    )
+    scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01, at_most=100)
     normalisation: str = key(
         "what the z-score runs over; auto: by the weights, else image; brain: the volume, cut to the brain",
         choices=("auto", "fixed", "image", "volume", "brain"),

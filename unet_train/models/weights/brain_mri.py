@@ -1,6 +1,5 @@
 """The published brain MRI U-Net of mateuszbuda/brain-segmentation-pytorch (MIT licence), loaded strictly."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 from unet_train.errors import UserError
 from unet_train.models.files import read_tensors
 from unet_train.models.spec import ModelSpec
-from unet_train.models.weights.downloads import fetch, read_cached
+from unet_train.models.weights.downloads import fetch, file_sha256, read_cached
 from unet_train.models.weights.key_maps import brain_mri_names
 from unet_train.models.weights.match_state_dict import KEPT_AS_THEY_ARE, LoadReport, shorten, size_text
 
@@ -83,11 +82,6 @@ def load_brain_mri(model: nn.Module, path: str | Path | None = None, *, progress
         for theirs, ours in names.items():
             target[ours].copy_(tensors[theirs])
             report.loaded.append(ours)
-    if not _sha256(file).startswith(PUBLISHED_SHA256):
+    if not file_sha256(file).startswith(PUBLISHED_SHA256):
         report.notes.append(NOT_PUBLISHED)
     return report
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """Fetching published files once, checked, and failing at once where there is no network."""
 
+import hashlib
 import re
 import socket
 from collections.abc import Iterator
@@ -33,9 +34,14 @@ def fetch(url: str, *, progress: bool = True) -> Path:
         Without network, at once: URL, cache path and the key ``weights.path``. For a wrong checksum.
     """
     path = cache_path(url)
-    if path.is_file():
-        return path
     found = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if path.is_file():
+        if found and not file_sha256(path).startswith(found.group(1)):
+            raise UserError(
+                f"{path}: is not the published file (its sha256 does not begin with {found.group(1)}): delete it to "
+                "download it again, or name another file by weights.path=FILE"
+            )
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _network_timeout():
@@ -47,6 +53,12 @@ def fetch(url: str, *, progress: bool = True) -> Path:
     except (OSError, HTTPException) as error:
         raise UserError(offline_message(url, path, error)) from error
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """The sum of a file's bytes, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_cached(path: Path) -> dict[str, torch.Tensor]:
