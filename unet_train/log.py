@@ -35,6 +35,6 @@ def log_to(folder: Path | None) -> None:
     screen.setFormatter(plain)
     LOGGER.addHandler(screen)
     if folder is not None:
-        file = logging.FileHandler(folder / "train.log", encoding="utf-8")
+        file = logging.FileHandler(folder / "train.log", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOGGER.addHandler(file)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train import __version__
-from unet_train.errors import UserError, in_terms_of
+from unet_train.errors import UserError, in_terms_of, one_line
 
 
 @dataclass
@@ -68,6 +70,9 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
     if "--version" in argv:
         print(f"unet-train {__version__}")
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no text, as stderr has them
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of a damaged file our line is enough
     # A class of the user's own (`_target_`) is found in the working folder, as `python` itself would; last, so that
     # no file there hides a library. A console script starts without it.
     if os.getcwd() not in sys.path:
@@ -102,7 +107,7 @@ def show_help(command: str, argv: Sequence[str]) -> int:
 
 def fail(command: str, message: str) -> int:
     """Say what is wrong in one line on the error stream; exit code 2."""
-    print(f"unet-{command}: {in_terms_of(command, ' '.join(message.split()))}", file=sys.stderr)
+    print(f"unet-{command}: {in_terms_of(command, one_line(message))}", file=sys.stderr)
     return 2
 
 
