@@ -8,6 +8,20 @@ class UserError(Exception):
     """
 
 
+def one_line(text: str) -> str:
+    """A message as it is shown: whitespace made single, and what no terminal or file can show written as an escape.
+
+    Names of files may hold line breaks, control characters (which would colour or clear the terminal) and bytes that are no
+    text.
+    """
+    text = " ".join(text.split())
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
 _ELSEWHERE = {
     "predict": {
         "dataset.intensity_range": "intensity_range",

@@ -55,6 +55,6 @@ def log_to(folder: Path | None, *, speaks: bool = True) -> None:
     screen.setFormatter(plain)
     LOGGER.addHandler(screen)
     if folder is not None:
-        file = LogFile(folder / "train.log", encoding="utf-8")
+        file = LogFile(folder / "train.log", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         LOGGER.addHandler(file)

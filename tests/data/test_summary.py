@@ -61,6 +61,7 @@ def test_classes(scene):
         "sizes": [{"height": 24, "width": 16, "images": 5}, {"height": 20, "width": 30, "images": 2}],
         "left_out": {},
         "problems": [],
+        "near_duplicates": [],
         "warnings": [],
         "notes": found["notes"],
     }

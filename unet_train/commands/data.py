@@ -50,7 +50,13 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
     from unet_train.config.checks import refuse_without_background
-    from unet_train.data.check import check_source, format_facts, format_problems, missing_classes
+    from unet_train.data.check import (
+        check_source,
+        find_copies,
+        format_facts,
+        format_problems,
+        missing_classes,
+    )
     from unet_train.data.intensities import has_own_range
     from unet_train.runs.data_report import output_folder
     from unet_train.runs.factory import (
@@ -95,7 +101,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
         print(note)
     parts = {"train": split.train, "val": split.val, "test": split.test}
     keys = {part: [record.key for record in found] for part, found in parts.items()}
-    for warning in missing_classes(report, source.classes, keys):
+    for warning in [*missing_classes(report, source.classes, keys), *find_copies(report, keys)]:
         print(f"warning: {warning}")
     print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     _write(folder, source, records, report, split, root)

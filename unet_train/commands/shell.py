@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_train import __version__
-from unet_train.errors import UserError, in_terms_of
+from unet_train.errors import UserError, in_terms_of, one_line
 
 LONGEST = 2000
 """Characters of a message; of a longer one the beginning, which names the file, and the end, which says what to do."""
@@ -71,6 +73,11 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
     if "--version" in argv:
         print(f"unet-train {__version__}")
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names of files that are no text, as stderr has them
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of a damaged file our line is enough
     # A class of the user's own (`_target_`) is found in the working folder, as `python` itself would; last, so that
     # no file there hides a library. A console script starts without it.
     if os.getcwd() not in sys.path:

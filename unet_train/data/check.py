@@ -13,6 +13,12 @@ from typing import Any
 import numpy as np
 
 from unet_train.data.intensities import Histogram, Intensities, histogram
+from unet_train.data.near_duplicates import (
+    NearDuplicate,
+    describe_near_duplicates,
+    near_duplicates,
+    thumbnail,
+)
 from unet_train.data.problems import Problem, list_problems
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError
@@ -45,6 +51,10 @@ class Report:
         Key → ids of the classes that stand in the labels, ascending.
     shapes : dict
         Key → height and width of the picture.
+    thumbnails : dict
+        Key → perceptual hash of the picture, see `near_duplicates.thumbnail`; none for an empty one.
+    near_duplicates : list of NearDuplicate
+        Images of different parts that look alike; empty until a split is known.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -55,6 +65,8 @@ class Report:
     truth_hashes: dict[str, str] = field(default_factory=dict)
     class_ids: dict[str, list[int]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    thumbnails: dict[str, bytes] = field(default_factory=dict)
+    near_duplicates: list[NearDuplicate] = field(default_factory=list)
 
 
 @dataclass
@@ -63,6 +75,7 @@ class _Look:
 
     problems: list[Problem] = field(default_factory=list)
     digest: str | None = None
+    thumbnail: bytes | None = None
     truth_digest: str = ""
     size: tuple[int, int] | None = None
     channels: int = 0
@@ -232,6 +245,12 @@ def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, 
     ]
 
 
+def find_copies(report: Report, parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Note in the report which images of a split's parts look alike, and say it in a sentence for each two parts."""
+    report.near_duplicates = near_duplicates(report.thumbnails, parts)
+    return describe_near_duplicates(report.near_duplicates)
+
+
 def format_problems(report: Report, all_in: str = "") -> str:
     """All kinds of problems with example files, see `list_problems`; empty where there are none."""
     return list_problems(report.problems, all_in)
@@ -317,6 +336,7 @@ def _look_at_image(look: _Look, record: Record, image: np.ndarray, channels: int
     # Most colour images show it in the first row.
     look.grey = image.shape[2] == 3 and all(bool((a == a[:, :, :1]).all()) for a in (image[:1], image))
     look.digest = image_digest(image)
+    look.thumbnail = thumbnail(image)
 
 
 def image_digest(image: np.ndarray) -> str:
@@ -380,6 +400,8 @@ def _gather(
             report.hashes[record.key] = look.digest
             report.truth_hashes[record.key] = look.truth_digest
             report.shapes[record.key] = look.size
+            if look.thumbnail is not None:
+                report.thumbnails[record.key] = look.thumbnail
             sizes[f"{look.size[0]}×{look.size[1]}"] += 1
             channels[look.channels] += 1
             dtypes[look.dtype] += 1

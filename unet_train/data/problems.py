@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from unet_train.errors import one_line
+
 MOST_LINES = 3
 """Faults of one kind that are listed one by one; of more, only the first two."""
 
@@ -24,7 +26,7 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
+        return one_line(f"{self.file}: {self.what}")
 
     @property
     def kind(self) -> str:

@@ -45,7 +45,8 @@ def summarise(
         pixels that count nowhere; ``objects`` {"count", "per_image", "diameter"} (medians; the diameter is that of
         a circle of the same area, in pixels) or None; ``intensity`` as `Intensities.describe`; ``sizes`` [{"height",
         "width", "images"}], the commonest first; ``left_out`` {file: why}, broken files among them; ``problems``
-        [{"file", "what"}], all of them; ``warnings`` and ``notes``, sentences.
+        [{"file", "what"}], all of them; ``near_duplicates`` [{"file", "part", "like", "like_part", "correlation"}],
+        images of different parts that look alike; ``warnings`` and ``notes``, sentences.
     """
     facts = report.facts
     sizes = Counter(report.shapes.values()).most_common()
@@ -66,9 +67,24 @@ def summarise(
         "problems": [
             {"file": from_root(problem.file, root), "what": problem.what} for problem in report.problems
         ],
+        "near_duplicates": _near_duplicates(records, report, root),
         "warnings": list(report.warnings),
         "notes": [*source.notes, *report.notes, *(split.notes if split is not None else [])],
     }
+
+
+def _near_duplicates(records: list[Record], report: Report, root: Path | None) -> list[dict[str, Any]]:
+    files = {record.key: from_root(record.image, root) for record in records}
+    return [
+        {
+            "file": files[found.second],
+            "part": found.second_part,
+            "like": files[found.first],
+            "like_part": found.first_part,
+            "correlation": round(found.correlation, 4),
+        }
+        for found in report.near_duplicates
+    ]
 
 
 def from_root(path: str, root: Path | None) -> str:

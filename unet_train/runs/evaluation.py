@@ -88,10 +88,6 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(checkpoint.image_hashes.values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
-    if seen and part != "train":
-        LOGGER.info(
-            f"warning: {len(seen)} of the {len(records)} images were trained on, for example {seen[0]}"
-        )
 
     normaliser = Normaliser(source, predictor.data.normalisation)
     patients = Patients(records) if source.volumes and predictor.data.has_background else None
@@ -117,6 +113,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         "tta": config.tta,
         "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
+        "trained_on_images": seen,
         "seconds": round(time.monotonic() - started, 2),
     }
     folder = results_folder(config, path, f"{name}-{part}", root)
@@ -140,6 +137,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
             background=evaluation.background,
         )
     )
+    if seen:
+        LOGGER.info(trained_on_line(seen, len(records)))
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
@@ -150,6 +149,15 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
     return metrics | {"output": str(folder)}
+
+
+def trained_on_line(seen: Sequence[str], images: int) -> str:
+    """What stands under the table where images were trained on."""
+    named = ", ".join(seen[:3]) + (", …" if len(seen) > 3 else "")
+    return (
+        f"warning: {len(seen)} of the {images} images were trained on, by their pixels ({named}): the scores say too "
+        "little about new images"
+    )
 
 
 def refuse_other_values(source: Source, data: DataDescription) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def find_inputs(typed: str, output: Path | None = None) -> Inputs:
     notes = []
     if not path.is_file():
         results = _result_folders(root, output)
-        files = [f for f in files if not any(f.resolve().is_relative_to(r) for r in results)]
+        files = [f for f in files if not any(_real(f).is_relative_to(r) for r in results)]
         asked_for = "_mask" in path.name and not path.is_dir()
         chosen = files if asked_for else _without_masks(files)
         if len(chosen) < len(files):
@@ -177,9 +178,14 @@ def _unread(root: Path, results: Sequence[Path]) -> list[str]:
             or not path.is_file()
         ):
             continue
-        if not any(path.resolve().is_relative_to(folder) for folder in results):
+        if not any(_real(path).is_relative_to(folder) for folder in results):
             found.append("/".join(parts))
     return found
+
+
+def _real(path: Path) -> Path:
+    """`Path.resolve` that takes a link to itself, which the reading refuses, as it is."""
+    return Path(os.path.realpath(path))
 
 
 def _result_folders(root: Path, output: Path | None) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class DoneRecord:
         self.rows: dict[str, list[str]] = {}
         self._torn = _is_torn(self.path)
         if self.path.is_file():
-            with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
+            with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 # A last line that was cut off by a power failure is of no image that is done.
                 self.rows = {row[0]: row[1:] for row in csv.reader(file) if len(row) == len(COLUMNS)}
 
@@ -71,7 +72,7 @@ class DoneRecord:
         UserError
         """
         row = self.rows.get(job.name.as_posix())
-        if row is not None and row[0] != str(job.path.resolve()):
+        if row is not None and row[0] != os.path.realpath(job.path):
             raise UserError(
                 f"{job.path}: the output folder holds results of {row[0]} under this name; name another "
                 "folder, or say overwrite=true"
@@ -81,7 +82,7 @@ class DoneRecord:
         """Note that the results of this image are complete."""
         row = [*_identity(job.path), self.models]
         self.rows[job.name.as_posix()] = row
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
+        with open(self.path, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             if self._torn:
                 file.write("\n")
                 self._torn = False
@@ -105,7 +106,7 @@ def _is_torn(path: Path) -> bool:
 def _identity(path: Path) -> list[str]:
     """What tells an image file from another, and from its own earlier self."""
     state = path.stat()
-    return [str(path.resolve()), str(state.st_size), str(state.st_mtime_ns)]
+    return [os.path.realpath(path), str(state.st_size), str(state.st_mtime_ns)]
 
 
 def describe_models(models: Sequence[torch.nn.Module], *settings: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
-from unet_train.data.check import Report, check_source, format_problems, missing_classes
+from unet_train.data.check import Report, check_source, find_copies, format_problems, missing_classes
 from unet_train.data.description import DataDescription
 from unet_train.data.loading.training_set import Sampling, TrainingSet, WeightMap
 from unet_train.data.records import Record, Source
@@ -82,7 +82,9 @@ def read_data(
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {first.file}: {first.what}"
         )
-    warnings = [*report.warnings, *missing_classes(report, source.classes, split.keys.parts)]
+    parts = split.keys.parts
+    copies = find_copies(report, parts)
+    warnings = [*report.warnings, *missing_classes(report, source.classes, parts), *copies]
     truth = source.read_truth(split.train[0])
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (

@@ -84,7 +84,8 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN becomes null."""
     text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # A file's name may hold bytes that are no text; JSON has the same escape for them as Python.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _finite(value: Any) -> Any:

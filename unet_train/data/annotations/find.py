@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from unet_train.data.annotations import coco, geojson, imagej, labelme, yolo
 from unet_train.data.annotations.collection import Annotations
 from unet_train.data.annotations.json_files import top_keys
+from unet_train.data.io.files import open_file, walk
 from unet_train.errors import UserError
 
 FORMATS: Mapping[str, str] = {
@@ -77,8 +77,8 @@ def _candidates(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Files by the format that their first bytes may be of, and the empty text files."""
     files: dict[str, list[Path]] = {name: [] for name in FORMATS}
     empty: list[Path] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, names in walk(root):
+        folders[:] = (name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
             if name.startswith(".") or not name.lower().endswith(_SUFFIXES):
@@ -110,7 +110,7 @@ def _kind(path: Path, head: bytes) -> str:
 
 def _head(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return file.read(_HEAD)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None

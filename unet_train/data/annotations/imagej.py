@@ -27,6 +27,9 @@ from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
 
 FORMAT = "ImageJ ROI"
+LARGEST_REGION = 64 << 20
+"""Bytes of one region in a zip."""
+
 _MAGIC = b"Iout"
 _ONE_CLASS = "object"
 _MOST_WORDS = 32  # more different names than that are names of objects, not of classes
@@ -122,10 +125,21 @@ def _read(path: Path) -> list[Any]:
         return [_parse(path, f"{path}", path.stem, data)]
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            contents = [(name, archive.read(name)) for name in _entries(archive)]
+            contents = [(name, _unpack(path, archive, name)) for name in _entries(archive)]
+    except UserError:
+        raise
     except Exception as error:  # zipfile raises anything from BadZipFile to zlib.error
         raise UserError(f"{path}: damaged zip ({error}); save it again in ImageJ's ROI Manager") from None
     return [_parse(path, f"{path}: {name}", Path(name).stem, own) for name, own in contents]
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > LARGEST_REGION:
+        raise UserError(
+            f"{path}: {name} unpacks to {size >> 20} MiB, which no region of interest has; take it out"
+        )
+    return archive.read(name)
 
 
 def _parse(path: Path, where: str, stem: str, data: bytes) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
+import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from unet_train.data.io.files import Decoded, broken
+from unet_train.data.io.files import Decoded, broken, refuse_too_large
 from unet_train.errors import UserError
 
 MAX_GUESSED_CHANNELS = 16
@@ -34,6 +37,7 @@ def read_array(path: Path, data: bytes, channels: int | None, *, pages: bool = F
         pages).
     """
     try:
+        _refuse_huge(path, data)
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             array = loaded
@@ -72,3 +76,27 @@ def read_array(path: Path, data: bytes, channels: int | None, *, pages: bool = F
             return Decoded(array, pages=True)
     text = "×".join(map(str, shape)) or "one number"
     raise UserError(f"{path}: an array of {text} where height × width (× channels) is expected")
+
+
+def _refuse_huge(path: Path, data: bytes) -> None:
+    """Refuse by the headers what would take too much memory, which NumPy asks for first."""
+    if data.startswith(_NPY):
+        refuse_too_large(path, _claimed(io.BytesIO(data)))
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            refuse_too_large(path, member.file_size)
+            with archive.open(member) as file:
+                if file.read(len(_NPY)) == _NPY:
+                    with archive.open(member) as again:
+                        refuse_too_large(path, _claimed(again))
+
+
+def _claimed(file: IO[bytes]) -> int:
+    """Bytes that an npy file's header speaks of; 0 for a version only of records, which are no images."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        return 0
+    shape, _, dtype = readers[version](file)
+    return math.prod(shape) * dtype.itemsize

@@ -1,13 +1,20 @@
-"""The bytes of a file, and one line for whatever is wrong with them."""
+"""The bytes of a file, and one line for whatever is wrong with them; no pipe is waited for, no device is read."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from unet_train.errors import UserError
+
+LARGEST_DECODED = 2 << 30
+"""Bytes of pixels up to which a file is read whole. A file of a few hundred bytes can claim, and unpack to, any number."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,70 @@ def read_bytes(path: Path, count: int = -1) -> bytes:
         A file that cannot be read or is empty.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
+            if count < 0:
+                refuse_too_large(path, os.fstat(file.fileno()).st_size)
             data = file.read(count)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not data:
         raise UserError(f"{path}: the file is empty")
     return data
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises
+    ------
+    UserError
+        A file that cannot be opened; a pipe, which would be waited for, a device, which may never end, a folder.
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: a pipe or a device, not a file; take it out")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def refuse_too_large(path: Path, size: int) -> None:
+    """Refuse what would take more than `LARGEST_DECODED` bytes of memory, before they are asked for.
+
+    Raises
+    ------
+    UserError
+    """
+    if size > LARGEST_DECODED:
+        raise UserError(
+            f"{path}: its pixels take {size / 2**30:,.1f} GiB where at most {LARGEST_DECODED >> 30} are read; if it is "
+            "not damaged, cut it into tiles (unet-predict reads a large tif by parts)"
+        )
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` through links, each folder once: a link to a folder above would lead round in circles.
+
+    The list of folders may be cut down by the caller, as with `os.walk`.
+    """
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
+        # Links last: of two ways into a folder the one without a link counts.
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
+        yield parent, folders, names
 
 
 def broken(path: Path, error: BaseException) -> UserError:

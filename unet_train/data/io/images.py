@@ -34,7 +34,7 @@ import numpy as np
 
 from unet_train.atomic import replacing
 from unet_train.data.io.arrays import is_array_file, read_array
-from unet_train.data.io.files import Decoded, read_bytes
+from unet_train.data.io.files import Decoded, read_bytes, walk
 from unet_train.data.io.pictures import picture_palette, picture_size, read_picture
 from unet_train.data.io.tif import (
     file_turn,
@@ -373,7 +373,7 @@ def list_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         found += [
             Path(parent, name)

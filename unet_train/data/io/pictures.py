@@ -17,6 +17,9 @@ from unet_train.errors import UserError
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+MOST_PIXELS = 178_956_970
+"""Pixels of the largest picture that is read, as Pillow has it for all formats; larger images are for tif."""
+
 _PNG_TURNS = (b"eXIf", b"Raw profile type", b"rientation")  # chunks and texts that can hold a png's turn
 
 
@@ -85,7 +88,7 @@ def _open(path: Path, data: bytes) -> Any:
             # A phone's jpg may hold a second picture; only gif and webp are animated.
             frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP") else 1
         except Image.DecompressionBombError:
-            raise UserError(f"{path}: too large for this format; convert it to tif") from None
+            raise _too_large(path) from None
         except Exception as error:
             if data.startswith((_PNG, b"\xff\xd8", b"BM", b"GIF8")):
                 raise broken(path, error) from None
@@ -95,6 +98,13 @@ def _open(path: Path, data: bytes) -> Any:
     if frames > 1:
         raise UserError(f"{path}: an animation of {frames} frames; save one image per file")
     return image
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(
+        f"{path}: says that it has more than {MOST_PIXELS:,} pixels, which are not read in this format; if it is not "
+        "damaged, convert it to tif"
+    )
 
 
 def _broken_webp(path: Path, error: Exception) -> UserError:
@@ -172,4 +182,7 @@ def _check_png(path: Path, data: bytes) -> tuple[int, int]:
             raise UserError(f"{path}: damaged or truncated image (checksum of PNG chunk {kind!r})")
         ended = kind == b"IEND"
         position = body_end + 4
+    # OpenCV would take six times as many.
+    if int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big") > MOST_PIXELS:
+        raise _too_large(path)
     return data[25], data[24]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unet_train.data.io.arrays import MAX_GUESSED_CHANNELS
-from unet_train.data.io.files import Decoded, broken
+from unet_train.data.io.files import Decoded, broken, refuse_too_large
 from unet_train.data.io.turns import ORIENTATION_TAG, UPRIGHT, valid_turn
 from unet_train.data.io.values import light_of_ink
 from unet_train.errors import UserError
@@ -49,6 +51,7 @@ def read_tif(path: Path, channels: int | None, *, labels: bool = False, pages: b
             series = one_series(path, file)
             page = series.keyframe
             turn = tif_turn(page)
+            _refuse_huge(path, page, series.shape)
             count = _page_count(series) if pages else 0
             if count:
                 array = np.asarray(series.asarray(maxworkers=1)).reshape(count, *series.shape[-2:])
@@ -96,6 +99,7 @@ def read_tif_page(path: Path, number: int, *, labels: bool = False) -> Decoded:
             count = _page_count(series)
             if number >= max(count, 1):
                 raise UserError(f"{path}: has {count or 1} pages where page {number + 1} is wanted")
+            _refuse_huge(path, page, series.shape[-2:])
             array = np.asarray(series.asarray(key=number, maxworkers=1)).reshape(series.shape[-2:])
             if labels:
                 palette = page.photometric == _PALETTE and page.colormap is not None
@@ -107,6 +111,13 @@ def read_tif_page(path: Path, number: int, *, labels: bool = False) -> Decoded:
         raise
     except Exception as error:
         raise broken(path, error) from None
+
+
+def _refuse_huge(path: Path, page: Any, shape: Sequence[int]) -> None:
+    """Refuse by the header what would take too much memory: the image, or a tile far larger than it."""
+    tile = (page.tilewidth, page.tilelength, page.tiledepth, page.samplesperpixel) if page.is_tiled else (0,)
+    values = max(math.prod(map(int, shape)), math.prod(map(int, tile)))
+    refuse_too_large(path, values * np.dtype(page.dtype).itemsize)
 
 
 def tif_pages(path: Path, channels: int | None) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unet_train.data.io.files import Decoded, broken
+from unet_train.data.io.files import Decoded, broken, open_file, refuse_too_large
 from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
 
@@ -79,7 +80,9 @@ def _volume(path: str, stamp: int) -> Any:
     """The volume as an array, axes from left, back and feet to right, front and head."""
     nibabel = import_extra("nibabel", "volumes", "NIfTI volumes", Path(path))
     try:
+        open_file(Path(path)).close()
         image = nibabel.as_closest_canonical(nibabel.load(path))
+        refuse_too_large(Path(path), math.prod(map(int, image.shape)) * 8)  # scaled values have 8 bytes
         volume = np.asanyarray(image.dataobj)
     except UserError:
         raise

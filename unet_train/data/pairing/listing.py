@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unet_train.data.io.files import walk
 from unet_train.data.io.images import is_picture_name, natural_key
 
 _NOT_DATA = {"__macosx", "thumbs.db", "desktop.ini"}
@@ -30,14 +31,8 @@ def list_files(folder: Path) -> Listing:
     """List a folder and all below it; hidden files and folders, and those that systems leave behind, aside."""
     pictures: list[str] = []
     others: list[str] = []
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in walk(folder):
         folders[:] = [name for name in folders if _is_data(name)]
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder above it
-            folders[:] = []
-            continue
-        seen.add(real)
         inside = os.path.relpath(parent, folder).replace(os.sep, "/")
         start = "" if inside == "." else inside + "/"
         for name in names:
