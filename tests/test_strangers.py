@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.commands.shell import LONGEST, one_line
 from unet_train.config.yaml_files import read_yaml
 from unet_train.data.description import DataDescription
-from unet_train.errors import UserError
+from unet_train.errors import LONGEST, UserError, one_line
 from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.weights import load_tensors

@@ -8,18 +8,20 @@ class UserError(Exception):
     """
 
 
-def one_line(text: str) -> str:
-    """A message as it is shown: whitespace made single, and what no terminal or file can show written as an escape.
+LONGEST = 2000
+"""Characters of a message; of a longer one the beginning, which names the file, and the end, which says what to do."""
 
-    Names of files may hold line breaks, control characters (which would colour or clear the terminal) and bytes that are no
-    text.
+
+def one_line(text: str) -> str:
+    """A message as it is shown: in one line of bearable length, with nothing in it that a terminal obeys.
+
+    Names and contents of files, which may be quoted in it, hold line breaks, control characters and bytes that are no
+    text: whitespace is made single, and what cannot be shown is written as an escape.
     """
     text = " ".join(text.split())
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 700]} … {text[-600:]}"
 
 
 _ELSEWHERE = {

@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unet_train.commands.shell import LONGEST, one_line
-from unet_train.errors import UserError
+from unet_train.errors import LONGEST, UserError, one_line
 
 CASES = 5000
 

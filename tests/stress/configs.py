@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from tests.stress.checkpoints import RUN, check_line, watched
-from unet_train.commands.shell import one_line
-from unet_train.errors import UserError
+from unet_train.errors import UserError, one_line
 
 CASES = 5000
 

@@ -15,9 +15,6 @@ from typing import Any
 from unet_train import __version__
 from unet_train.errors import UserError, in_terms_of, one_line
 
-LONGEST = 2000
-"""Characters of a message; of a longer one the beginning, which names the file, and the end, which says what to do."""
-
 
 @dataclass
 class Arguments:
@@ -114,15 +111,6 @@ def fail(command: str, message: str) -> int:
     """Say what is wrong in one line on the error stream; exit code 2."""
     print(f"unet-{command}: {in_terms_of(command, one_line(message))}", file=sys.stderr)
     return 2
-
-
-def one_line(message: str) -> str:
-    """A message in one line of bearable length, with nothing in it that a terminal obeys.
-
-    What a file from elsewhere holds may be quoted in it.
-    """
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 700]} … {text[-600:]}"
 
 
 def relative(path: Path | str) -> str:
