@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from unet_train import checkpoint
 from unet_train.checkpoint import Checkpoint
 from unet_train.commands.shell import LONGEST, one_line
 from unet_train.config.yaml_files import read_yaml
@@ -187,7 +188,7 @@ def test_memory_is_given_for_what_the_file_holds_alone(tmp_path, monkeypatch):
         devices.append(torch.empty(0).device.type)
         return build_model(spec, custom)
 
-    monkeypatch.setattr("unet_train.checkpoint.build_model", build)
+    monkeypatch.setattr(checkpoint, "build_model", build)
     assert "encoder.levels.0.conv1.weight" in refusal(opened, path)
     assert devices == ["meta"]
 
