@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from unet_train import checkpoint
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.yaml_files import read_yaml
 from unet_train.data.description import DataDescription
@@ -162,6 +163,17 @@ def test_a_value_that_cannot_be_is_refused(tmp_path, place, value, named):
     assert named in said
 
 
+def test_a_key_that_a_config_lacks_is_named(tmp_path):
+    section = Checkpoint.read(changed(tmp_path / "x.pt", "config", "trainer", {"epochs": 1})).section(
+        "trainer"
+    )
+    assert section["epochs"] == 1
+    assert section.get("devices") is None
+    said = refusal(lambda: section["devices"])
+    assert said.startswith(str(tmp_path / "x.pt"))
+    assert "trainer.devices" in said
+
+
 def test_memory_is_given_for_what_the_file_holds_alone(tmp_path, monkeypatch):
     """The net that is described is compared with the tensors before it is built."""
     wide = torch.zeros(3000)
@@ -175,7 +187,7 @@ def test_memory_is_given_for_what_the_file_holds_alone(tmp_path, monkeypatch):
         devices.append(torch.empty(0).device.type)
         return build_model(spec, custom)
 
-    monkeypatch.setattr("unet_train.checkpoint.build_model", build)
+    monkeypatch.setattr(checkpoint, "build_model", build)
     assert "encoder.levels.0.conv1.weight" in refusal(opened, path)
     assert devices == ["meta"]
 

@@ -338,12 +338,12 @@ class Checkpoint:
         Raises
         ------
         UserError
-            If it is something else than a section.
+            If it is something else than a section; later, when a key is asked for that it does not have.
         """
         found = self.config.get(name)
         if found is not None and not isinstance(found, dict):
             raise UserError(f"{self.path}: the {name} section of its config is no mapping")
-        return found or {}
+        return _Section(f"{self.path}: its config has no {name}", found or {})
 
     # --- models ---------------------------------------------------------------------------------------
     def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
@@ -412,6 +412,17 @@ class Checkpoint:
             tta=tta,
             postprocessing=self.objects,
         )
+
+
+class _Section(dict[str, Any]):
+    """A section of a config that may lack any key, since a file may be anybody's."""
+
+    def __init__(self, lacks: str, values: dict[str, Any]):
+        super().__init__(values)
+        self.lacks = lacks
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.lacks}.{key}")
 
 
 def _check_sizes(spec: ModelSpec, weights: dict[str, Tensor]) -> None:

@@ -27,7 +27,7 @@ def check_fields(part: Any) -> None:
     ValueError
         Naming the first field with another type, and the place inside it.
     """
-    kind: type = type(part)
+    kind: Any = type(part)
     for name, adapter in _adapters(kind).items():
         try:
             adapter.validate_python(getattr(part, name))

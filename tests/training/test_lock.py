@@ -78,7 +78,7 @@ def test_the_same_process_is_refused_too(tmp_path):
 
 def test_a_file_that_is_removed_meanwhile_is_not_taken_for_the_lock(tmp_path, monkeypatch):
     """A run that ends removes its file; who had opened that file before must lock the one that is there."""
-    locking, removed = lock._lock, []
+    locking, removed = lock.try_lock, []
 
     def slow(file):
         if not removed:
@@ -87,7 +87,7 @@ def test_a_file_that_is_removed_meanwhile_is_not_taken_for_the_lock(tmp_path, mo
             (tmp_path / "keeps the inode").touch()
         locking(file)
 
-    monkeypatch.setattr(lock, "_lock", slow)
+    monkeypatch.setattr(lock, "try_lock", slow)
     with only_run(tmp_path):
         assert (tmp_path / LOCK).exists()
         other = subprocess.run(
@@ -112,7 +112,7 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
     def refuse(file):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock, "_lock", refuse)
+    monkeypatch.setattr(lock, "try_lock", refuse)
     monkeypatch.setattr(lock.LOGGER, "propagate", True)
     with caplog.at_level("INFO"), only_run(tmp_path):
         pass

@@ -132,14 +132,16 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)
     spec = describe_model(config, data.description, data.outputs)
-    check_same_run(resumed, spec, data)
-    check_same_steps(resumed, composed.tree, hardware.context.size)
+    with restoring(resumed):
+        check_same_run(resumed, spec, data)
+        check_same_steps(resumed, composed.tree, hardware.context.size)
     run = set_up(composed, hardware, data, augmentation, build_model(spec, custom_encoder(config.encoder)))
     run.notes = notes + run.notes
     with restoring(resumed):
         run.state.restore(resumed, hardware.context)
         check_restored(run.state.model, run.state.optimizer)
-    if is_finished(resumed, config):
+        finished = is_finished(resumed, config)
+    if finished:
         return finish_again(run)
     try_validation(run)
     monitor = config.checkpoint.monitor

@@ -73,7 +73,7 @@ def _take(path: Path) -> IO[str]:
     while True:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (stays open as long as the lock is held)
         try:
-            _lock(file)
+            try_lock(file)
         except (BlockingIOError, PermissionError) as error:
             file.seek(0)
             by = file.read(200).strip()
@@ -107,7 +107,7 @@ def _is_there(file: IO[str], path: Path) -> bool:
         return False
 
 
-def _lock(file: IO[str]) -> None:
+def try_lock(file: IO[str]) -> None:
     """Lock the byte `FAR` of a file, or raise at once (POSIX: BlockingIOError or PermissionError)."""
     try:
         import fcntl
