@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from unet_train.checkpoint import Checkpoint
@@ -29,11 +30,14 @@ from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
-from unet_train.metrics.volume import VolumeScore, summarise_volumes
+from unet_train.metrics.intervals import basis, values_statistic
+from unet_train.metrics.intervals import intervals as bootstrap_intervals
+from unet_train.metrics.volume import SUMMARISED, VolumeScore, summarise_volumes
 from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
-from unet_train.reporting.tables import format_rows, format_table
+from unet_train.reporting.tables import format_rows, format_table, interval_text
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
+from unet_train.runs.counts_file import COUNTS, write_counts
 from unet_train.runs.factory import build_source, build_split
 from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared
@@ -63,7 +67,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     predictor, checkpoint, path = load_predictor(
         config.ckpt, PredictorSettings.of(config), encoder=config.encoder
     )
-    source, records, part, dataset = choose_records(config, overrides, checkpoint)
+    source, records, part, dataset, own = choose_records(config, overrides, checkpoint)
     name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
         raise UserError(
@@ -102,7 +106,16 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient
+    pooled = evaluation.pooled()
+    unit = "patients" if source.volumes else pooled.unit
+    intervals = pooled.intervals() | (patient_intervals(patients.scores) if patients else {})
+    judges = chosen_on(checkpoint, records) if own else []
     metrics = scores | {
+        "intervals": intervals,
+        "interval_unit": unit,
+        "interval_n": len(pooled.groups),
+        "chosen_on": len(judges),
+        "background": evaluation.background,
         "n_images": len(evaluation.images),
         "n_empty": sum(image.empty for image in evaluation.images),
         "part": part,
@@ -118,6 +131,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     folder = results_folder(config, path, f"{name}-{part}", root)
     write_json(folder / "metrics.json", metrics)
     write_per_image(folder / "per_image.csv", evaluation.images)
+    write_counts(folder / COUNTS, evaluation.image_counts(), evaluation.classes)
     if patients:
         write_per_patient(folder / "per_patient.csv", patients.scores)
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
@@ -132,12 +146,16 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
             counts=evaluation.counts,
             title=title,
             background=evaluation.background,
+            intervals=intervals,
         )
     )
+    LOGGER.info(basis(len(pooled.groups), unit))
+    if judges:
+        LOGGER.info(f"warning: {chosen_on_line(checkpoint, len(judges), len(records))}")
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
-        LOGGER.info(patients_table(patients.scores))
+        LOGGER.info(patients_table(patients.scores, intervals))
         for note in patients.notes:
             LOGGER.info(note)
     LOGGER.info(f"results   {folder}")
@@ -168,10 +186,26 @@ def refuse_other_values(source: Source, data: DataDescription) -> None:
             )
 
 
+def chosen_on(checkpoint: Checkpoint, records: Sequence[Record]) -> list[Record]:
+    """Those of the run's own records that the checkpoint's epoch, or its objects' parameters, were chosen on."""
+    judged_by = set(checkpoint.split.parts.get("val", ()))
+    if checkpoint.training is not None and checkpoint.objects is None:
+        return []  # last.pt: the last epoch, whatever its score
+    return [record for record in records if record.key in judged_by]
+
+
+def chosen_on_line(checkpoint: Checkpoint, chosen: int, scored: int) -> str:
+    """One line on what was chosen on the images that are scored."""
+    what = [] if checkpoint.training is not None else ["the epoch"]
+    what += [] if checkpoint.objects is None else ["the objects' parameters"]
+    which = "these images" if chosen == scored else f"{chosen} of these {scored} images"
+    return f"{' and '.join(what)} of this checkpoint were chosen on {which}; the scores are too good"
+
+
 def choose_records(
     config: EvalConfig, overrides: Sequence[str], checkpoint: Checkpoint
-) -> tuple[Source, list[Record], str, DatasetKeys]:
-    """Source, scorable records, part and data set's section: the run's own, or another.
+) -> tuple[Source, list[Record], str, DatasetKeys, bool]:
+    """Source, scorable records, part and data set's section, and whether they are the run's own data or another.
 
     Raises
     ------
@@ -217,7 +251,7 @@ def choose_records(
     if not chosen:
         there = [p for p in parts if any(r.scorable for r in parts[p])]
         raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
-    return source, chosen, part, dataset
+    return source, chosen, part, dataset, not other
 
 
 def _other_content(
@@ -312,13 +346,30 @@ def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
             writer.writerow([patient, *sizes, _cell(score.dice), _cell(score.dice_largest)])
 
 
-def patients_table(scores: Mapping[str, VolumeScore]) -> str:
-    """Dice of every patient, as it is and of the largest three-dimensional part, with mean and median."""
+def patient_intervals(scores: Mapping[str, VolumeScore]) -> dict[str, tuple[float, float] | None]:
+    """95 % intervals of mean and median over patients, under the names of `summarise_volumes`."""
+    found = {}
+    for name, field in SUMMARISED.items():
+        values = np.array([getattr(score, field) for score in scores.values()], float)
+        bounds = bootstrap_intervals(values_statistic(values), len(values))
+        found |= {f"{name}/{what}": pair for what, pair in bounds.items()}
+    return found
+
+
+def patients_table(
+    scores: Mapping[str, VolumeScore], intervals: Mapping[str, tuple[float, float] | None]
+) -> str:
+    """Dice of every patient, as it is and of the largest three-dimensional part, with mean and median.
+
+    Under these two their 95 % intervals, where there are any.
+    """
     rows: list[list[object]] = [[name, s.slices, s.dice, s.dice_largest] for name, s in scores.items()]
     summary = summarise_volumes(scores)
     for what in ("mean", "median"):
-        values = [summary[f"{name}/{what}"] for name in ("dice_per_patient", "dice_per_patient_largest")]
+        values = [summary[f"{name}/{what}"] for name in SUMMARISED]
         rows.append([what, "", *values])
+        bounds = [interval_text(intervals.get(f"{name}/{what}")) for name in SUMMARISED]
+        rows += [["  95 %", "", *bounds]] if any(bounds) else []
     return format_rows(
         ["patient", "slices", "Dice", "Dice, largest part"],
         rows,
