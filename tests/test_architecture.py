@@ -67,6 +67,7 @@ KEPT_TO = {
     "nibabel": ("data/io/",),
     "torchvision": ("models/",),
     "matplotlib": ("reporting/",),
+    "jinja2": ("reporting/",),
     "tensorboard": ("reporting/",),
 }
 

@@ -247,6 +247,7 @@ class EvalConfig:
     )
     tta: bool = key("average over the 8 flips and rotations")
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
+    report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = key(

@@ -50,7 +50,7 @@ def format_table(
 
     def both(name: str) -> list[str]:
         keys = (f"iou/{name}", f"dice/{name}")
-        return [text for key in keys for text in (_number(values.get(key)), *_interval(bounds, key))]
+        return [text for key in keys for text in (number_text(values.get(key)), *_interval(bounds, key))]
 
     rows = [[name, *both(name)] for name in classes]
     if counts is not None:
@@ -81,7 +81,7 @@ def format_table(
         lines.append(rule)
         wide = max(len(key) for key, _ in rest)
         lines += [
-            "  ".join([f"{key:<{wide}}", _number(value), *_interval(bounds, key)]).rstrip()
+            "  ".join([f"{key:<{wide}}", number_text(value), *_interval(bounds, key)]).rstrip()
             for key, value in rest
         ]
     return "\n".join(lines)
@@ -105,7 +105,7 @@ def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title:
         Lines without a line break at the end.
     """
     cells = [
-        [_number(cell) if cell is None or _is_number(cell) else str(cell) for cell in row] for row in rows
+        [number_text(cell) if cell is None or _is_number(cell) else str(cell) for cell in row] for row in rows
     ]
     widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
@@ -135,7 +135,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _number(value: object) -> str:
+def number_text(value: object) -> str:
+    """A score with four digits, a count as it is, NaN and None as `ABSENT`."""
     if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
         return ABSENT
     return str(int(value)) if isinstance(value, (int, np.integer)) else f"{float(value):.4f}"  # type: ignore[arg-type]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-
 import torch
 
-from unet_train import __version__
-from unet_train.checkpoint import Checkpoint
+from unet_train.checkpoint import Checkpoint, versions_here
 from unet_train.runs.training_setup import Run
 
 
@@ -43,9 +40,5 @@ class CheckpointWriter:
             split=data.split.keys,
             image_hashes=data.hashes,
             truth_hashes=data.truth_hashes,
-            versions={
-                "unet_train": __version__,
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            versions=versions_here(),
         )

@@ -38,6 +38,7 @@ from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table, interval_text
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
 from unet_train.runs.counts_file import COUNTS, write_counts
+from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
 from unet_train.runs.factory import build_source, build_split
 from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared
@@ -45,7 +46,7 @@ from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, ne
 from unet_train.training.run_folder import write_json
 
 
-def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[str] = ()) -> dict[str, Any]:
     """Evaluate a checkpoint, write the results, and say the table.
 
     Parameters
@@ -53,6 +54,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     config : EvalConfig
     overrides : sequence of str
         Single keys (``dataset.root=…``) laid over the run's own data set and split.
+    words : sequence of str
+        All words of the command, for the report.
 
     Returns
     -------
@@ -88,10 +91,11 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(checkpoint.image_hashes.values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
+    warnings = []
+    if seen:
+        warnings.append(f"{len(seen)} of the {len(records)} images were trained on, for example {seen[0]}")
     if seen and part != "train":
-        LOGGER.info(
-            f"warning: {len(seen)} of the {len(records)} images were trained on, for example {seen[0]}"
-        )
+        LOGGER.info(f"warning: {warnings[0]}")
 
     normaliser = Normaliser(source, predictor.data.normalisation)
     patients = Patients(records) if source.volumes and predictor.data.has_background else None
@@ -151,13 +155,30 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     )
     LOGGER.info(basis(len(pooled.groups), unit))
     if judges:
-        LOGGER.info(f"warning: {chosen_on_line(checkpoint, len(judges), len(records))}")
+        warnings.append(chosen_on_line(checkpoint, len(judges), len(records)))
+        LOGGER.info(f"warning: {warnings[-1]}")
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
         LOGGER.info(patients_table(patients.scores, intervals))
         for note in patients.notes:
             LOGGER.info(note)
+    if config.report:
+        found = Evaluated(
+            predictor,
+            checkpoint,
+            path,
+            source,
+            records,
+            normaliser,
+            evaluation,
+            metrics,
+            intervals,
+            patients.scores if patients else {},
+            warnings,
+            words,
+        )
+        LOGGER.info(f"report    {write_evaluation_report(folder, found, config.overlays)}")
     LOGGER.info(f"results   {folder}")
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
@@ -199,7 +220,7 @@ def chosen_on_line(checkpoint: Checkpoint, chosen: int, scored: int) -> str:
     what = [] if checkpoint.training is not None else ["the epoch"]
     what += [] if checkpoint.objects is None else ["the objects' parameters"]
     which = "these images" if chosen == scored else f"{chosen} of these {scored} images"
-    return f"{' and '.join(what)} of this checkpoint were chosen on {which}; the scores are too good"
+    return f"{which} chose {' and '.join(what)} of this checkpoint, so that its scores on them are optimistic"
 
 
 def choose_records(
