@@ -362,7 +362,7 @@ def _item(found: Evaluated, record: Record, result: ImageResult, rank: str) -> G
         picture,
         png(filled_layer(truth.classes, size, colours, clear=clear)),
         png(filled_layer(prediction.classes, size, colours, clear=clear)),
-        png(outline_layer(truth.classes, size, WHITE, width=line, ignore=IGNORE, unknown=unknown)),
+        png(outline_layer(truth.classes, size, WHITE, width=line // 2 + 1, ignore=IGNORE, unknown=unknown)),
     )
 
 
