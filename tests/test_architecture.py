@@ -93,7 +93,7 @@ LIGHT = (
 )
 HEAVY = ["torch", "torchvision", "albumentations", "skimage", "matplotlib", "timm"]
 
-COMMANDS = ["train", "eval", "predict", "export", "data"]
+COMMANDS = ["train", "eval", "predict", "export", "data", "runs"]
 
 
 def parse(path):

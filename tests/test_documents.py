@@ -56,7 +56,7 @@ def unique(found):
 
 def commands():
     """(document, command line) of every `unet-*` command, the same one once."""
-    pattern = re.compile(r"^(?:\S*/|\S*\\)?unet-(train|eval|predict|data|export)(?=\s|$)(.*)$")
+    pattern = re.compile(r"^(?:\S*/|\S*\\)?unet-(train|eval|predict|data|export|runs)(?=\s|$)(.*)$")
     found = [(path, pattern.match(piece)) for path, piece in all_code()]
     return unique([(path, f"unet-{m[1]}{m[2]}") for path, m in found if m])
 

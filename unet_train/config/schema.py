@@ -317,12 +317,28 @@ class DataConfig:
     )
 
 
+@dataclass
+class RunsConfig:
+    """Everything `unet-runs` is told, beside what it does and the folders."""
+
+    score: str | None = key(
+        "what is compared, as in metrics.json: iou/mean, dice/<class>, seg; null: the runs' checkpoint.monitor"
+    )
+    part: str | None = key(
+        "whose evaluation counts; null: test where all runs have it, else the validation of the training",
+        choices=("train", "val", "test", "all"),
+    )
+    csv: str | None = key("write the table into this file too")
+    plot: str | None = key("draw the scores with their intervals into this file (.png, .svg, .pdf)")
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
     "data": DataConfig,
+    "runs": RunsConfig,
 }
 
 SECTIONS: dict[str, tuple[str, Mapping[str, type]]] = {
@@ -366,6 +382,8 @@ PATH_KEYS = (
     "resume",
     "plan",
     "hydra.run.dir",
+    "csv",
+    "plot",
     "dataset.images",
     "dataset.masks",
     "dataset.suffix",

@@ -59,7 +59,7 @@ def scores_by_class(
         for row, pair in zip(rows, bounds, strict=True):
             if pair is not None:
                 axes.plot(pair, [row + shift] * 2, color=colour, linewidth=2, solid_capstyle="butt")
-    axes.set_yticks(rows, [_short(name) for name in classes])
+    axes.set_yticks(rows, [short_name(name) for name in classes])
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.grid(axis="x", alpha=0.3)
@@ -95,7 +95,7 @@ def scores_by_image(names: Sequence[str], values: Sequence[Sequence[float]], *, 
             axes.plot([np.median(found)] * 2, [row - 0.34, row + 0.34], color=ORANGE, linewidth=2.5)
     axes.plot([], [], "o", color=BLUE, markersize=4, label="one image")
     axes.plot([], [], color=ORANGE, linewidth=2.5, label="median")
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks(range(len(names)), [short_name(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel(label)
@@ -131,6 +131,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: i
     if not panels:
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH, 2.2 * len(panels)), layout="constrained")
     for place, (label, series) in enumerate(panels):
@@ -147,7 +148,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: i
                 chosen, color=INK, linewidth=1, linestyle=":", label=f"the checkpoint (epoch {chosen})"
             )
         axes.set_ylabel(label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=9, frameon=False)
         if place == len(panels) - 1:
@@ -171,7 +172,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _short(name: str, most: int = 28) -> str:
+def short_name(name: str, most: int = 28) -> str:
     """A name that leaves room for the diagram; a dollar sign is no formula."""
     shown = name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
     return shown.replace("$", r"\$")

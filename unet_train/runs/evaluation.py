@@ -369,7 +369,7 @@ def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
 
 def patient_intervals(scores: Mapping[str, VolumeScore]) -> dict[str, tuple[float, float] | None]:
     """95 % intervals of mean and median over patients, under the names of `summarise_volumes`."""
-    found = {}
+    found: dict[str, tuple[float, float] | None] = {}
     for name, field in SUMMARISED.items():
         values = np.array([getattr(score, field) for score in scores.values()], float)
         bounds = bootstrap_intervals(values_statistic(values), len(values))

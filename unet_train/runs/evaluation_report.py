@@ -143,14 +143,7 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         ],
         basis=_capital(basis(metrics["interval_n"], metrics["interval_unit"])),
         has_intervals=any(found.intervals.values()),
-        by_class=svg(
-            scores_by_class(
-                classes,
-                *([scores[f"{kind}/{name}"] for name in classes] for kind in ("iou", "dice")),
-                *([found.intervals.get(f"{kind}/{name}") for name in classes] for kind in ("iou", "dice")),
-            ),
-            "IoU and Dice of every class; the numbers are in the table of scores.",
-        ),
+        by_class=_by_class(found, scores),
         by_image=_by_image(evaluation),
         confusion=png(
             confusion_matrix_picture(evaluation.counts, classes),
@@ -240,10 +233,15 @@ def _score_rows(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreRow]
     return rows
 
 
-def _score_cells(intervals: Intervals, scores: Mapping[str, float], name: str) -> list[str]:
+def _score_cells(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str, str, str]:
     """IoU, its interval, Dice, its interval."""
-    keys = (f"iou/{name}", f"dice/{name}")
-    return [text for key in keys for text in (number_text(scores[key]), interval_text(intervals.get(key)))]
+    iou, dice = f"iou/{name}", f"dice/{name}"
+    return (
+        number_text(scores[iou]),
+        interval_text(intervals.get(iou)),
+        number_text(scores[dice]),
+        interval_text(intervals.get(dice)),
+    )
 
 
 def _image_columns(evaluation: Evaluation) -> list[str]:
@@ -267,6 +265,18 @@ def _versions(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
 
 
 # --- diagrams ----------------------------------------------------------------------------------------------
+def _by_class(found: Evaluated, scores: Mapping[str, float]) -> Picture:
+    classes, bounds = found.evaluation.classes, found.intervals
+    drawn = scores_by_class(
+        classes,
+        [scores[f"iou/{name}"] for name in classes],
+        [scores[f"dice/{name}"] for name in classes],
+        [bounds.get(f"iou/{name}") for name in classes],
+        [bounds.get(f"dice/{name}") for name in classes],
+    )
+    return svg(drawn, "IoU and Dice of every class; the numbers are in the table of scores.")
+
+
 def _by_image(evaluation: Evaluation) -> Picture | None:
     columns = _image_columns(evaluation)
     values = [[_image_score(image, name) for image in evaluation.images] for name in columns]
@@ -337,14 +347,14 @@ def _item(found: Evaluated, record: Record, result: ImageResult, rank: str) -> G
     )
     line = max(3, round(size[1] / 200))
     caption = f"IoU {number_text(result.scores['iou/mean'])}"
-    objects = data.has_instances and truth.instances is not None
-    if objects:
+    instances = truth.instances if data.has_instances else None
+    if instances is not None:
         caption = f"SEG {number_text(_image_score(result, 'seg'))}, {caption}"
     picture = jpeg(shown, f"{record.key}: {rank}, {caption}")
     unknown = truth.classes == IGNORE
     if _as_outlines(data):
-        true, ignored = (truth.instances, None) if objects else (truth.classes, IGNORE)
-        predicted = found.predictor.objects(prediction) if objects else prediction.classes
+        true, ignored = (truth.classes, IGNORE) if instances is None else (instances, None)
+        predicted = prediction.classes if instances is None else found.predictor.objects(prediction)
         return GalleryItem(
             rank,
             record.key,
