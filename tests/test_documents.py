@@ -183,6 +183,10 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
             words += SMALL_PLAN
         assert run_command("data", action, *words) == 0
         return
+    if command == "runs":
+        keys = [word for word in words[1:] if "=" in word and not word.startswith("part=")]
+        assert run_command("runs", words[0], finished / "run", *keys) == 0
+        return
     if any(word.startswith("plan=") for word in words):
         Path("plan.yaml").write_text(f"dataset: folder\ndataset.root: {finished / 'my_images'}\n")
         assert run_command("train", *words, *SMALL_PLAN, "trainer.epochs=1") == 0
