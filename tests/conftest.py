@@ -36,6 +36,7 @@ COMMANDS = {
     "predict": ("predict", "predict"),
     "data": ("data", "data"),
     "export": ("export", "export"),
+    "runs": ("runs", "runs"),
 }
 """Command → its module in unet_train.commands, and the function in it."""
 

@@ -78,6 +78,7 @@ KEPT_TO = {
     "nibabel": ("data/io/",),
     "torchvision": ("models/",),
     "matplotlib": ("reporting/",),
+    "jinja2": ("reporting/",),
     "tensorboard": ("reporting/",),
 }
 
@@ -103,7 +104,7 @@ LIGHT = (
 )
 HEAVY = ["torch", "torchvision", "albumentations", "skimage", "matplotlib", "timm"]
 
-COMMANDS = ["train", "eval", "predict", "export", "data"]
+COMMANDS = ["train", "eval", "predict", "export", "data", "runs"]
 
 
 def parse(path):

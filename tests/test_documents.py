@@ -56,7 +56,7 @@ def unique(found):
 
 def commands():
     """(document, command line) of every `unet-*` command, the same one once."""
-    pattern = re.compile(r"^(?:\S*/|\S*\\)?unet-(train|eval|predict|data|export)(?=\s|$)(.*)$")
+    pattern = re.compile(r"^(?:\S*/|\S*\\)?unet-(train|eval|predict|data|export|runs)(?=\s|$)(.*)$")
     found = [(path, pattern.match(piece)) for path, piece in all_code()]
     return unique([(path, f"unet-{m[1]}{m[2]}") for path, m in found if m])
 
@@ -182,6 +182,10 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
         if action == "plan":
             words += SMALL_PLAN
         assert run_command("data", action, *words) == 0
+        return
+    if command == "runs":
+        keys = [word for word in words[1:] if "=" in word and not word.startswith("part=")]
+        assert run_command("runs", words[0], finished / "run", *keys) == 0
         return
     if any(word.startswith("plan=") for word in words):
         Path("plan.yaml").write_text(f"dataset: folder\ndataset.root: {finished / 'my_images'}\n")

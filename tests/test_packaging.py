@@ -61,7 +61,12 @@ def shipped(repository):
     """What the package needs beside its code, by path inside it."""
     configs = {f"configs/{p.relative_to(repository / 'configs').as_posix()}" for p in yaml_files(repository)}
     data = repository / "unet_train" / "data" / "split_files"
-    return configs | {f"data/split_files/{p.name}" for p in data.glob("*.json")}
+    templates = repository / "unet_train" / "reporting" / "templates"
+    return (
+        configs
+        | {f"data/split_files/{p.name}" for p in data.glob("*.json")}
+        | {f"reporting/templates/{p.name}" for p in templates.iterdir()}
+    )
 
 
 def yaml_files(repository):

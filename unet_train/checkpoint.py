@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unet_train import __version__
 from unet_train.data.description import DataDescription
 from unet_train.data.splits import SplitKeys
 from unet_train.errors import UserError
@@ -498,6 +500,15 @@ def _check_config(value: Any, depth: int = 0) -> None:
             raise ValueError("its config has an interpolation ${…}")
     elif value is not None and not isinstance(value, bool | int | float):
         raise ValueError(f"its config has a {type(value).__name__}")
+
+
+def versions_here() -> dict[str, str]:
+    """Library → version, of those that decide what a model computes."""
+    return {
+        "unet_train": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 def _short(error: Exception) -> str:

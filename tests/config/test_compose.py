@@ -189,7 +189,7 @@ def test_a_config_error_is_said_without_importing_torch():
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "data"])
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "data", "runs"])
 def test_help_names_every_group_and_key_without_torch(command):
     code = (
         "import sys\n"

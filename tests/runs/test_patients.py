@@ -13,9 +13,10 @@ from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Truth
 from unet_train.data.write_demo import write_demo
 from unet_train.inference.predictor import Prediction
-from unet_train.metrics.volume import dice, largest_component
+from unet_train.metrics.volume import VolumeScore, dice, largest_component
 from unet_train.models.files import write_checkpoint
 from unet_train.runs.checkpoint_files import load_predictor
+from unet_train.runs.evaluation import patient_intervals, patients_table
 from unet_train.runs.patient_scores import Patients
 
 
@@ -140,3 +141,21 @@ def test_a_patient_of_several_sizes_is_named_instead():
     assert not patients.scores
     (note,) = patients.notes
     assert re.match(r"p: .*Dice.* size", note)
+
+
+def test_mean_and_median_of_the_patients_have_intervals():
+    """Patients are drawn; one without a Dice is in no sum, but is one of those drawn from."""
+    values = [0.2, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, float("nan")]
+    scores = {f"p{i}": VolumeScore(value, value / 2, 3, 9, 9) for i, value in enumerate(values)}
+    found = patient_intervals(scores)
+    rng = np.random.default_rng(0)
+    draws = np.array([np.array(values)[rng.integers(8, size=8)] for _ in range(1000)])
+    for what, function in (("mean", np.nanmean), ("median", np.nanmedian)):
+        bounds = np.percentile(function(draws, axis=1), [2.5, 97.5])
+        assert found[f"dice_per_patient/{what}"] == pytest.approx(bounds)
+        assert found[f"dice_per_patient_largest/{what}"] == pytest.approx(bounds / 2)
+    table = patients_table(scores, found)
+    assert "{:.3f}–{:.3f}".format(*found["dice_per_patient/mean"]) in table
+    few = patient_intervals(dict(list(scores.items())[:5]))
+    assert set(few.values()) == {None}
+    assert "95" not in patients_table(dict(list(scores.items())[:5]), few)

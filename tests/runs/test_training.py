@@ -706,7 +706,28 @@ def test_a_sweep_runs_one_job_per_value(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(p.parent.name for p in (tmp_path / "sweep").glob("*/best.pt")) == ["0", "1"]
+    runs = sorted(p.parent for p in (tmp_path / "sweep").glob("*/best.pt"))
+    assert [run.name for run in runs] == ["0,seed=0", "1,seed=1"]
+    table = done.stdout[done.stdout.index("2 runs") :].splitlines()
+    assert table[1].split()[:2] == ["run", "seed"], "what differs, and nothing else"
+    for line, run in zip(table[3:5], runs, strict=True):
+        assert line.startswith(str(run))
+        with open(run / "metrics.csv", newline="") as file:
+            scores = [float(row["val/iou/mean"]) for row in csv.DictReader(file) if row["val/iou/mean"]]
+        assert f"{max(scores):.4f}" in line
+
+
+def test_a_sweep_is_named_by_what_it_varies_where_that_is_a_file_name():
+    from unet_train.commands.train import named_by_what_varies
+
+    words = ["encoder=unet,resnet", "trainer.epochs=3", "seed=range(0,3)", "hydra.sweep.dir=x"]
+    exclude, subdir = named_by_what_varies(words)
+    assert exclude.endswith("exclude_keys=[trainer.epochs]")
+    assert "override_dirname" in subdir
+    for word in ("dataset.root=a/b,c/d", "dataset.values={0:0},{0:1}", "dataset.suffix='a b','c'"):
+        assert named_by_what_varies([word, "seed=1,2"]) == []
+    assert named_by_what_varies(["seed=1,2", "hydra.sweep.subdir=x"]) == []
+    assert named_by_what_varies(["seed=1"]) == []
 
 
 def test_a_sweep_over_encoders_drops_the_recipes_keys_for_another(tmp_path):
@@ -721,7 +742,10 @@ def test_a_sweep_over_encoders_drops_the_recipes_keys_for_another(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    kept = [yaml.safe_load((tmp_path / "sweep" / n / "config.yaml").read_text())["encoder"] for n in "01"]
+    kept = [
+        yaml.safe_load(next((tmp_path / "sweep").glob(f"{n},encoder=*/config.yaml")).read_text())["encoder"]
+        for n in "01"
+    ]
     assert kept == [{"kind": "unet", "init_features": 4, "depth": 2}, {"kind": "resnet", "depth": 34}]
 
 

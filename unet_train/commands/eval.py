@@ -25,7 +25,7 @@ def evaluate(arguments: shell.Arguments) -> int:
         check_dataset(composed.config.dataset)
     from unet_train.runs.evaluation import eval_run
 
-    eval_run(composed.config, partial)
+    eval_run(composed.config, partial, arguments.raw)
     return 0
 
 

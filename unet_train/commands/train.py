@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from unet_train.commands import shell
 from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
@@ -24,6 +29,9 @@ from unet_train.config.recipes import sections_chosen_anew
 from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
 from unet_train.errors import UserError
+
+SWEEPS: list[str] = []
+"""Folders of the sweeps whose jobs ran in this process; a cluster's run in others."""
 
 
 def main() -> None:
@@ -51,9 +59,9 @@ def train(arguments: shell.Arguments) -> int:
             return train(with_plan(arguments, Path(folder)))
     if arguments.multirun or arguments.hydra_flags:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
-        shell.hydra_main(
-            "train", sweep_job, [*flags, *open_mappings(quote_paths(lay_plan(arguments.overrides)))]
-        )
+        words = open_mappings(quote_paths(lay_plan(arguments.overrides)))
+        shell.hydra_main("train", sweep_job, [*flags, *words, *named_by_what_varies(words)])
+        tell_sweeps()
         return 0
     composed = compose_train(arguments.overrides, arguments.config_dir)
     try:
@@ -111,6 +119,41 @@ def run(composed: Composed[TrainConfig]) -> int:
     return 0
 
 
+def named_by_what_varies(words: Sequence[str]) -> list[str]:
+    """Words that name a sweep's folders ``0,encoder=unet,seed=1`` by its number and the keys it sweeps.
+
+    None where the user names them, or where a value holds what no file name may: then by the number alone.
+    """
+    parser = OverridesParser.create()
+    try:
+        parsed = [parser.parse_override(word) for word in words]
+    except HydraException:
+        return []  # Hydra says what is wrong
+    swept = [override for override in parsed if override.is_sweep_override()]
+    plain = all(re.fullmatch(r"[\w.+,=()\[\]-]+", override.input_line or "") for override in swept)
+    if not swept or not plain or any(o.key_or_group == "hydra.sweep.subdir" for o in parsed):
+        return []
+    fixed = {
+        o.key_or_group for o in parsed if not o.is_sweep_override() and not o.key_or_group.startswith("hydra")
+    }
+    return [
+        f"hydra.job.config.override_dirname.exclude_keys=[{','.join(sorted(fixed))}]",
+        "hydra.sweep.subdir='${hydra.job.num},${hydra.job.override_dirname}'",
+    ]
+
+
+def tell_sweeps() -> None:
+    """The runs of the sweeps that ran in this process, side by side."""
+    from unet_train.config.schema import RunsConfig
+    from unet_train.runs.run_tables import list_runs
+
+    for folder in SWEEPS:
+        with contextlib.suppress(UserError):  # jobs that failed have been told, and left no run
+            print(list_runs([Path(folder)], RunsConfig(score=None, part=None, csv=None, plot=None)))
+            print(f"compare them: unet-runs compare {shlex.quote(folder)}")
+    SWEEPS.clear()
+
+
 def sweep_job(config: Any) -> float:
     """One job of a sweep, as Hydra's launchers call it: the best validation score."""
     from hydra.core.hydra_config import HydraConfig
@@ -118,6 +161,8 @@ def sweep_job(config: Any) -> float:
 
     from unet_train.runs.training import NotSaved, Stopped, train_run
 
+    if HydraConfig.get().sweep.dir not in SWEEPS:
+        SWEEPS.append(HydraConfig.get().sweep.dir)
     folders = [
         Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"
     ]

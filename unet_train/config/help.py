@@ -47,6 +47,12 @@ INTRO = {
   unet-data fetch phc_u373                                   download into data/phc_u373
   unet-data fetch brain_mri                                  how to get it
   unet-data demo output=demo_images layout=folder            draw the demo images (folder, challenge, kaggle_3m)""",
+    "runs": """Compare runs: what differs between them, their scores, and how sure these are.
+
+  unet-runs list                                            every run below the folder runs
+  unet-runs compare runs/sweeps/… csv=table.csv             seeds and folds together, differences to the first
+  unet-runs compare runs/a runs/b score=dice/mean part=test plot=scores.png
+  unet-runs best runs/sweeps/…                              the folder of the best, by its validation""",
 }
 
 ONLY = {("predict", "weights"): ["brain_mri"]}
@@ -63,7 +69,7 @@ def help_page(command: str, folders: Sequence[Path] = ()) -> str:
     root = yaml.safe_load((config_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
     chosen = {k: v for entry in root["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
     groups = {g: o for g, o in group_options(folders).items() if g in chosen}
-    lines = [INTRO[command], "", "Groups: choose with group=choice", ""]
+    lines = [INTRO[command], *(["", "Groups: choose with group=choice", ""] if groups else [])]
     for group, options in groups.items():
         options = ONLY.get((command, group), options)
         listed = ", ".join(f"[{name}]" if name == chosen[group] else name for name in options)

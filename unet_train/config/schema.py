@@ -249,6 +249,7 @@ class EvalConfig:
     )
     tta: bool = key("average over the 8 flips and rotations")
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
+    report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = key(
@@ -318,12 +319,28 @@ class DataConfig:
     )
 
 
+@dataclass
+class RunsConfig:
+    """Everything `unet-runs` is told, beside what it does and the folders."""
+
+    score: str | None = key(
+        "what is compared, as in metrics.json: iou/mean, dice/<class>, seg; null: the runs' checkpoint.monitor"
+    )
+    part: str | None = key(
+        "whose evaluation counts; null: test where all runs have it, else the validation of the training",
+        choices=("train", "val", "test", "all"),
+    )
+    csv: str | None = key("write the table into this file too")
+    plot: str | None = key("draw the scores with their intervals into this file (.png, .svg, .pdf)")
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
     "data": DataConfig,
+    "runs": RunsConfig,
 }
 
 SECTIONS: dict[str, tuple[str, Mapping[str, type]]] = {
@@ -367,6 +384,8 @@ PATH_KEYS = (
     "resume",
     "plan",
     "hydra.run.dir",
+    "csv",
+    "plot",
     "dataset.images",
     "dataset.masks",
     "dataset.suffix",

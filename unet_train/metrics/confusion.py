@@ -134,12 +134,36 @@ def scores_from_counts(
         raise ValueError(f"counts of shape {counts.shape} do not fit {len(names)} class names")
     if counts.dtype.kind not in "iu" or (counts < 0).any():
         raise ValueError("counts must be whole numbers from 0")
-    hit = np.diag(counts).astype(np.float64)
-    true, predicted = counts.sum(1).astype(np.float64), counts.sum(0).astype(np.float64)
+    return scores_from_margins(margins(counts), names, background=background)
+
+
+def margins(counts: np.ndarray) -> np.ndarray:
+    """3×K: of K×K counts the pixels on which truth and prediction agree, those of the truth, those predicted."""
+    counts = np.asarray(counts)
+    return np.stack([np.diag(counts), counts.sum(1), counts.sum(0)])
+
+
+def scores_from_margins(
+    pixels: np.ndarray, class_names: Sequence[str], *, background: bool = True
+) -> dict[str, float]:
+    """`scores_from_counts`, from the `margins` of the counts alone.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        3×K whole numbers (of any dtype): agreeing, true and predicted pixels by class.
+    class_names : sequence of str
+        The K names, as `check_class_names` returns them.
+    background : bool
+        As in `scores_from_counts`.
+    """
+    hit, true, predicted = np.asarray(pixels, np.float64)
     iou = _divide(hit, true + predicted - hit)
     dice = _divide(2 * hit, true + predicted)
-    scores: dict[str, float] = {f"iou/{name}": float(value) for name, value in zip(names, iou, strict=True)}
-    scores |= {f"dice/{name}": float(value) for name, value in zip(names, dice, strict=True)}
+    scores: dict[str, float] = {
+        f"iou/{name}": float(value) for name, value in zip(class_names, iou, strict=True)
+    }
+    scores |= {f"dice/{name}": float(value) for name, value in zip(class_names, dice, strict=True)}
     occurring = ~np.isnan(iou)
     occurring[: first_counted(background)] = False
     scores["iou/mean"] = float(iou[occurring].mean()) if occurring.any() else float("nan")

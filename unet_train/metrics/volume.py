@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+SUMMARISED = {"dice_per_patient": "dice", "dice_per_patient_largest": "dice_largest"}
+"""Name of a summary over patients → the attribute of `VolumeScore` that it sums up."""
+
 
 @dataclass(frozen=True)
 class VolumeScore:
@@ -136,7 +139,7 @@ def summarise_volumes(scores: Mapping[str, VolumeScore]) -> dict[str, float]:
         the same under ``dice_per_patient_largest/``.
     """
     result: dict[str, float] = {}
-    for name, field in (("dice_per_patient", "dice"), ("dice_per_patient_largest", "dice_largest")):
+    for name, field in SUMMARISED.items():
         values = np.array([getattr(score, field) for score in scores.values()], float)
         values = values[~np.isnan(values)]
         for key, function in (

@@ -360,3 +360,91 @@ def _outlines(labels: np.ndarray, ignore: int | None, thick: int = 1) -> np.ndar
     if thick > 1:
         line = cv2.dilate(line.astype(np.uint8), np.ones((thick, thick), np.uint8)) > 0
     return line
+
+
+def outline_layer(
+    labels: np.ndarray,
+    size: tuple[int, int],
+    colours: np.ndarray,
+    *,
+    width: int,
+    ignore: int | None = None,
+    unknown: np.ndarray | None = None,
+) -> np.ndarray:
+    """Outlines of labelled regions as a transparent layer to lie over an image.
+
+    Parameters
+    ----------
+    labels : ndarray
+        H×W class or object ids, 0 for none.
+    size : (int, int)
+        Height and width of the layer.
+    colours : ndarray
+        3, or N×3 by label: uint8 RGB.
+    width : int
+        Width of the lines in pixels of the layer.
+    ignore : int or None
+        Label without outlines of its own.
+    unknown : ndarray or None
+        H×W bool: pixels that the layer darkens.
+
+    Returns
+    -------
+    ndarray
+        H'×W'×4 uint8 RGBA.
+    """
+    shown = resize_labels(labels, size)
+    line = _outlines(shown, ignore)
+    layer = np.zeros((*size, 4), np.uint8)
+    if unknown is not None:
+        layer[resize_labels(unknown.astype(np.uint8), size) > 0] = (0, 0, 0, round(255 * (1 - UNKNOWN_SHADE)))
+    table = np.asarray(colours, np.uint8)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    for value in np.unique(shown[line]) if table.ndim == 2 else [None]:
+        of_value = line if value is None else line & (shown == value)
+        thick = cv2.dilate(of_value.astype(np.uint8), kernel) > 0
+        layer[thick, :3] = table if value is None else table[value]
+        layer[thick, 3] = 255
+    return layer
+
+
+def filled_layer(
+    labels: np.ndarray,
+    size: tuple[int, int],
+    colours: np.ndarray,
+    *,
+    clear: int | None = 0,
+    ignore: int | None = 255,
+    strength: float = 0.65,
+) -> np.ndarray:
+    """Regions filled in the colours of their classes as a transparent layer to lie over an image.
+
+    Parameters
+    ----------
+    labels : ndarray
+        H×W class ids.
+    size : (int, int)
+        Height and width of the layer.
+    colours : ndarray
+        K×3 uint8 RGB by class.
+    clear : int or None
+        Class that is not filled: the background.
+    ignore : int or None
+        Label of unknown pixels, which are darkened.
+    strength : float
+        How much of the fill covers the image, in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        H'×W'×4 uint8 RGBA.
+    """
+    shown = resize_labels(labels, size)
+    table = np.zeros((256, 4), np.uint8)
+    table[: len(colours), :3] = colours
+    table[: len(colours), 3] = round(255 * strength)
+    if clear is not None:
+        table[clear] = 0
+    if ignore is not None:
+        table[ignore] = (0, 0, 0, round(255 * (1 - UNKNOWN_SHADE)))
+    return table[shown]

@@ -19,6 +19,7 @@ def format_table(
     counts: np.ndarray | None = None,
     title: str | None = None,
     background: bool = True,
+    intervals: Mapping[str, tuple[float, float] | None] | None = None,
 ) -> str:
     """Per-class IoU and Dice with their means, and the other scores under them.
 
@@ -34,16 +35,24 @@ def format_table(
         A line above the table.
     background : bool
         Whether the first class is the background, over which the means do not run.
+    intervals : mapping of str to (low, high) or None
+        95 % intervals, beside their scores; where there is none at all, there is no column.
 
     Returns
     -------
     str
         Lines without a line break at the end.
     """
+    bounds = {key: pair for key, pair in (intervals or {}).items() if pair is not None}
     values = {key: math.nan if value is None else value for key, value in scores.items()}
     classes = [key[4:] for key in values if key.startswith("iou/") and key[4:] not in SUMMARIES]
-    head = ["class", "IoU", "Dice"]
-    rows = [[name, _number(values[f"iou/{name}"]), _number(values.get(f"dice/{name}"))] for name in classes]
+    head = ["class", "IoU", "95 %", "Dice", "95 %"] if bounds else ["class", "IoU", "Dice"]
+
+    def both(name: str) -> list[str]:
+        keys = (f"iou/{name}", f"dice/{name}")
+        return [text for key in keys for text in (number_text(values.get(key)), *_interval(bounds, key))]
+
+    rows = [[name, *both(name)] for name in classes]
     if counts is not None:
         counts = np.asarray(counts)
         head += ["true px", "predicted px"]
@@ -53,7 +62,7 @@ def format_table(
     if "iou/mean" in values:
         over = values.get("iou/mean_over")
         name = "mean" if over is None else _mean_name(int(over), len(classes), background)
-        mean = [name, _number(values["iou/mean"]), _number(values.get("dice/mean"))]
+        mean = [name, *both("mean")]
         rows.append(mean + [""] * (len(head) - len(mean)))
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
@@ -71,7 +80,10 @@ def format_table(
     if rest:
         lines.append(rule)
         wide = max(len(key) for key, _ in rest)
-        lines += [f"{key:<{wide}}  {_number(value)}" for key, value in rest]
+        lines += [
+            "  ".join([f"{key:<{wide}}", number_text(value), *_interval(bounds, key)]).rstrip()
+            for key, value in rest
+        ]
     return "\n".join(lines)
 
 
@@ -93,13 +105,23 @@ def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title:
         Lines without a line break at the end.
     """
     cells = [
-        [_number(cell) if cell is None or _is_number(cell) else str(cell) for cell in row] for row in rows
+        [number_text(cell) if cell is None or _is_number(cell) else str(cell) for cell in row] for row in rows
     ]
     widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join(
         ([title] if title else []) + [_line(head, widths), rule] + [_line(row, widths) for row in cells]
     )
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval as a reader takes it in, ``0.913–0.947``; empty for None."""
+    return "" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+
+
+def _interval(bounds: Mapping[str, tuple[float, float]], key: str) -> list[str]:
+    """The cell with a score's interval, in a table that has such cells."""
+    return [interval_text(bounds.get(key))] if bounds else []
 
 
 def _mean_name(over: int, classes: int, background: bool) -> str:
@@ -113,7 +135,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _number(value: object) -> str:
+def number_text(value: object) -> str:
+    """A score with four digits, a count as it is, NaN and None as `ABSENT`."""
     if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
         return ABSENT
     return str(int(value)) if isinstance(value, (int, np.integer)) else f"{float(value):.4f}"  # type: ignore[arg-type]

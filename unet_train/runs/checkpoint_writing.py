@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from unet_train import __version__
-from unet_train.checkpoint import Checkpoint, EpochSums
+from unet_train.checkpoint import Checkpoint, EpochSums, versions_here
 from unet_train.log import LOGGER
 from unet_train.runs.training_setup import Run
 
@@ -93,11 +91,7 @@ class CheckpointWriter:
             split=data.split.keys,
             image_hashes=data.hashes,
             truth_hashes=data.truth_hashes,
-            versions={
-                "unet_train": __version__,
-                "torch": str(torch.__version__),
-                "python": platform.python_version(),
-            },
+            versions=versions_here(),
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from unet_train.atomic import replacing, writing
@@ -30,11 +31,15 @@ from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Predictor
 from unet_train.log import LOGGER, log_to
-from unet_train.metrics.volume import VolumeScore, summarise_volumes
+from unet_train.metrics.intervals import basis, values_statistic
+from unet_train.metrics.intervals import intervals as bootstrap_intervals
+from unet_train.metrics.volume import SUMMARISED, VolumeScore, summarise_volumes
 from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
-from unet_train.reporting.tables import format_rows, format_table
+from unet_train.reporting.tables import format_rows, format_table, interval_text
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
+from unet_train.runs.counts_file import COUNTS, write_counts
+from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
 from unet_train.runs.factory import build_source, build_split
 from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared
@@ -45,7 +50,7 @@ UNFIT = re.compile(r"^\.+|[^\w. -]+")
 """What is not taken over into the name of a folder: separators, control characters, dots at the start."""
 
 
-def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[str] = ()) -> dict[str, Any]:
     """Evaluate a checkpoint, write the results, and say the table.
 
     Parameters
@@ -53,6 +58,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     config : EvalConfig
     overrides : sequence of str
         Single keys (``dataset.root=…``) laid over the run's own data set and split.
+    words : sequence of str
+        All words of the command, for the report.
 
     Returns
     -------
@@ -67,7 +74,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     predictor, checkpoint, path = load_predictor(
         config.ckpt, PredictorSettings.of(config), encoder=config.encoder
     )
-    source, records, part, dataset = choose_records(config, overrides, checkpoint)
+    source, records, part, dataset, own = choose_records(config, overrides, checkpoint)
     name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
         raise UserError(
@@ -88,6 +95,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(checkpoint.image_hashes.values())
     seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
+    warnings = [trained_on_line(seen, len(records))] if seen else []
 
     normaliser = Normaliser(source, predictor.data.normalisation)
     patients = Patients(records) if source.volumes and predictor.data.has_background else None
@@ -102,7 +110,18 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient
+    pooled = evaluation.pooled()
+    unit = "patients" if source.volumes else pooled.unit
+    intervals = pooled.intervals() | (patient_intervals(patients.scores) if patients else {})
+    judges = chosen_on(checkpoint, records) if own else []
+    if judges:
+        warnings.append(chosen_on_line(checkpoint, len(judges), len(records)))
     metrics = scores | {
+        "intervals": intervals,
+        "interval_unit": unit,
+        "interval_n": len(pooled.groups),
+        "chosen_on": len(judges),
+        "background": evaluation.background,
         "n_images": len(evaluation.images),
         "n_empty": sum(image.empty for image in evaluation.images),
         "part": part,
@@ -126,6 +145,24 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
         drawn = draw_extremes(
             folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
         )
+        write_counts(folder / COUNTS, evaluation.image_counts(), evaluation.classes)
+        report_path = None
+        if config.report:
+            found = Evaluated(
+                predictor,
+                checkpoint,
+                path,
+                source,
+                records,
+                normaliser,
+                evaluation,
+                metrics,
+                intervals,
+                patients.scores if patients else {},
+                warnings,
+                words,
+            )
+            report_path = write_evaluation_report(folder, found, config.overlays)
         # The last one: where it stands, the others are of the same evaluation, and whole.
         write_json(folder / "metrics.json", metrics)
     title = f"{name}, {part} part: {len(evaluation.images)} images, pixels of all images together"
@@ -135,16 +172,20 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = ()) -> dict[str, Any
             counts=evaluation.counts,
             title=title,
             background=evaluation.background,
+            intervals=intervals,
         )
     )
-    if seen:
-        LOGGER.info(trained_on_line(seen, len(records)))
+    LOGGER.info(basis(len(pooled.groups), unit))
+    for warning in warnings:
+        LOGGER.info(f"warning: {warning}")
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
-        LOGGER.info(patients_table(patients.scores))
+        LOGGER.info(patients_table(patients.scores, intervals))
         for note in patients.notes:
             LOGGER.info(note)
+    if report_path is not None:
+        LOGGER.info(f"report    {report_path}")
     LOGGER.info(f"results   {folder}")
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
@@ -155,7 +196,7 @@ def trained_on_line(seen: Sequence[str], images: int) -> str:
     """What stands under the table where images were trained on."""
     named = ", ".join(seen[:3]) + (", …" if len(seen) > 3 else "")
     return (
-        f"warning: {len(seen)} of the {images} images were trained on, by their pixels ({named}): the scores say too "
+        f"{len(seen)} of the {images} images were trained on, by their pixels ({named}): the scores say too "
         "little about new images"
     )
 
@@ -182,10 +223,26 @@ def refuse_other_values(source: Source, data: DataDescription) -> None:
             )
 
 
+def chosen_on(checkpoint: Checkpoint, records: Sequence[Record]) -> list[Record]:
+    """Those of the run's own records that the checkpoint's epoch, or its objects' parameters, were chosen on."""
+    judged_by = set(checkpoint.split.parts.get("val", ()))
+    if checkpoint.training is not None and checkpoint.objects is None:
+        return []  # last.pt: the last epoch, whatever its score
+    return [record for record in records if record.key in judged_by]
+
+
+def chosen_on_line(checkpoint: Checkpoint, chosen: int, scored: int) -> str:
+    """One line on what was chosen on the images that are scored."""
+    what = [] if checkpoint.training is not None else ["the epoch"]
+    what += [] if checkpoint.objects is None else ["the objects' parameters"]
+    which = "these images" if chosen == scored else f"{chosen} of these {scored} images"
+    return f"{which} chose {' and '.join(what)} of this checkpoint, so that its scores on them are optimistic"
+
+
 def choose_records(
     config: EvalConfig, overrides: Sequence[str], checkpoint: Checkpoint
-) -> tuple[Source, list[Record], str, DatasetKeys]:
-    """Source, scorable records, part and data set's section: the run's own, or another.
+) -> tuple[Source, list[Record], str, DatasetKeys, bool]:
+    """Source, scorable records, part and data set's section, and whether they are the run's own data or another.
 
     Raises
     ------
@@ -231,7 +288,7 @@ def choose_records(
     if not chosen:
         there = [p for p in parts if any(r.scorable for r in parts[p])]
         raise UserError(f"part={part}: no image to score; there are {', '.join(there) or 'none at all'}")
-    return source, chosen, part, dataset
+    return source, chosen, part, dataset, not other
 
 
 def _other_content(
@@ -329,13 +386,30 @@ def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
             writer.writerow([patient, *sizes, _cell(score.dice), _cell(score.dice_largest)])
 
 
-def patients_table(scores: Mapping[str, VolumeScore]) -> str:
-    """Dice of every patient, as it is and of the largest three-dimensional part, with mean and median."""
+def patient_intervals(scores: Mapping[str, VolumeScore]) -> dict[str, tuple[float, float] | None]:
+    """95 % intervals of mean and median over patients, under the names of `summarise_volumes`."""
+    found: dict[str, tuple[float, float] | None] = {}
+    for name, field in SUMMARISED.items():
+        values = np.array([getattr(score, field) for score in scores.values()], float)
+        bounds = bootstrap_intervals(values_statistic(values), len(values))
+        found |= {f"{name}/{what}": pair for what, pair in bounds.items()}
+    return found
+
+
+def patients_table(
+    scores: Mapping[str, VolumeScore], intervals: Mapping[str, tuple[float, float] | None]
+) -> str:
+    """Dice of every patient, as it is and of the largest three-dimensional part, with mean and median.
+
+    Under these two their 95 % intervals, where there are any.
+    """
     rows: list[list[object]] = [[name, s.slices, s.dice, s.dice_largest] for name, s in scores.items()]
     summary = summarise_volumes(scores)
     for what in ("mean", "median"):
-        values = [summary[f"{name}/{what}"] for name in ("dice_per_patient", "dice_per_patient_largest")]
+        values = [summary[f"{name}/{what}"] for name in SUMMARISED]
         rows.append([what, "", *values])
+        bounds = [interval_text(intervals.get(f"{name}/{what}")) for name in SUMMARISED]
+        rows += [["  95 %", "", *bounds]] if any(bounds) else []
     return format_rows(
         ["patient", "slices", "Dice", "Dice, largest part"],
         rows,

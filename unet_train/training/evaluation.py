@@ -20,6 +20,7 @@ from unet_train.metrics.confusion import (
     never_predicted,
     scores_from_counts,
 )
+from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.nearest import nearest
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
@@ -78,6 +79,14 @@ class Evaluation:
         if objects:
             scores |= sum(objects[1:], objects[0]).scores()
         return scores
+
+    def image_counts(self) -> list[ImageCounts]:
+        """The sums that the scores are made of, per image."""
+        return [ImageCounts.of(i.key, i.group, i.counts, i.objects) for i in self.images]
+
+    def pooled(self) -> PooledCounts:
+        """The same, per group."""
+        return PooledCounts.of(self.image_counts(), self.classes, background=self.background)
 
     def never_predicted(self) -> list[str]:
         """Classes that stand in the ground truth of these images and were predicted in none of them."""

@@ -1,0 +1,224 @@
+"""report.html, counts.csv and the intervals of unet-eval, on images whose scores follow from how they are drawn."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from tests.reporting.test_report import check_page
+from tests.runs.conftest import command, save_threshold_model
+from unet_train.config.compose import compose_train
+from unet_train.data.io.images import write_image
+from unet_train.metrics.challenge import ChallengeCounts
+from unet_train.metrics.pooled import ImageCounts, PooledCounts
+from unet_train.runs.counts_file import read_counts, write_counts
+
+NAMES = [f"im_{i}" for i in range(8)] + ['a<b>&"c"', "it's"]
+"""Names of images that are not HTML as they stand."""
+
+HELD_OUT = NAMES[:2]
+"""What the checkpoint's validation part was."""
+
+EDGE = 12
+"""Columns of a foreground of 24 that the model finds in the first image; two more in each that follows."""
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Ten images of a bright strip that is a growing share of the true square."""
+    root = tmp_path_factory.mktemp("drawn") / "lab & <co>"
+    for i, name in enumerate(NAMES):
+        mask, image = np.zeros((40, 48), np.uint8), np.full((40, 48), 20, np.uint8)
+        mask[8:32, 8:32] = 255
+        image[8:32, 8 : 8 + (EDGE + i)] = 230
+        write_image(root / "images" / f"{name}.png", image)
+        write_image(root / "masks" / f"{name}.png", mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(drawn, tmp_path_factory):
+    """A run on the drawn images: a threshold for a model, and curves of three epochs."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    folder.mkdir()
+    words = ["dataset=folder", f"dataset.root={drawn}", "dataset.classes=[background,cell]"]
+    path = save_threshold_model(folder / "best.pt", config=compose_train(words).tree)
+    parts = {"train": NAMES[2:4], "val": HELD_OUT, "test": NAMES[4:]}
+    saved = torch.load(path, weights_only=True)
+    torch.save(saved | {"versions": {"torch": "2.<0>"}, "split": parts}, path)
+    lines = ["epoch,step,train/loss,val/loss,val/iou/mean", "1,8,1.5,,", "2,16,1,1.1,0.4", "3,24,0.5,0.7,0.6"]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    (folder / "config.yaml").write_text("{}")
+    return folder
+
+
+def evaluate(run, output, *words):
+    """Evaluate; the folder of the results and what was said."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert command("eval", f"ckpt={run}", f"output={output}", *words) == 0
+    return output, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, tmp_path_factory):
+    """All ten images, evaluated once."""
+    return evaluate(run, tmp_path_factory.mktemp("results") / "out", "part=all", "overlays=2")
+
+
+@pytest.fixture(scope="module")
+def results(evaluated):
+    return evaluated[0]
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_intervals_stand_beside_every_score(evaluated):
+    """By hand: the found share of the square, images drawn anew by the same numbers."""
+    results, said = evaluated
+    metrics = metrics_of(results)
+    found, whole = 24.0 * (EDGE + np.arange(10)), 24.0 * 24
+    assert metrics["iou/cell"] == pytest.approx(found.sum() / (10 * whole))
+    order = np.argsort(NAMES)
+    rng = np.random.default_rng(0)
+    draws = [found[order][rng.integers(10, size=10)].sum() / (10 * whole) for _ in range(1000)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    assert metrics["intervals"]["iou/cell"] == pytest.approx([low, high])
+    assert metrics["intervals"]["iou/mean"] == metrics["intervals"]["iou/cell"]
+    assert (metrics["interval_unit"], metrics["interval_n"]) == ("images", 10)
+    for name in ("iou/background", "dice/cell", "dice/mean", "accuracy"):
+        assert metrics["intervals"][name][0] < metrics[name] < metrics["intervals"][name][1]
+    assert f"{low:.3f}–{high:.3f}" in said
+    assert "10 images" in said
+
+
+def test_few_groups_have_no_interval(run, tmp_path):
+    words = ["part=all", "overlays=0", "report=false", "dataset.group_regex='^(.)'"]
+    out, said = evaluate(run, tmp_path / "out", *words)
+    metrics = metrics_of(out)
+    assert (metrics["interval_unit"], metrics["interval_n"]) == ("groups", 2)
+    assert set(metrics["intervals"].values()) == {None}
+    assert "no intervals: 2 groups" in said
+    assert not (out / "report.html").exists()
+
+
+def test_counts_say_the_scores_again(results):
+    images, classes = read_counts(results / "counts.csv")
+    metrics = metrics_of(results)
+    pooled = PooledCounts.of(images, classes, background=metrics["background"])
+    assert pooled.scores() == pytest.approx({name: metrics[name] for name in pooled.scores()})
+    assert {k: list(v) for k, v in pooled.intervals().items()} == metrics["intervals"]
+    assert sorted(image.key for image in images) == sorted(NAMES)
+
+
+def test_counts_of_objects_come_back(tmp_path):
+    objects = ChallengeCounts(1.5, 2, 1, 0, 3, 4)
+    pixels = np.array([[5, 1], [6, 2], [7, 0]])
+    images = [ImageCounts('a,"b"', "g", pixels, objects), ImageCounts("c", "", pixels)]
+    write_counts(tmp_path / "counts.csv", images, ["x", "y/z"])
+    back, classes = read_counts(tmp_path / "counts.csv")
+    assert classes == ("x", "y/z")
+    assert [(i.key, i.group, i.pixels.tolist(), i.objects) for i in back] == [
+        (i.key, i.group, i.pixels.tolist(), i.objects) for i in images
+    ]
+
+
+def test_what_chose_the_checkpoint_is_said(run, evaluated, tmp_path):
+    """In the table and in the report; of the test part nothing."""
+    parts = {part: evaluate(run, tmp_path / part, f"part={part}", "overlays=0") for part in ("val", "test")}
+    told = {}
+    for part, chosen in (("val", 2), ("test", 0), ("all", 2)):
+        out, said = (parts | {"all": evaluated})[part]
+        assert metrics_of(out)["chosen_on"] == chosen
+        told[part] = [line for line in said.splitlines() if "warning" in line and "epoch" in line]
+        page = check_page((out / "report.html").read_text(encoding="utf-8"))
+        assert ("Warning" in page.words) == bool(chosen)
+        assert bool(page.all("input")) == (part == "all"), "overlays=0 draws no images"
+    assert "2 of these 10" in told["all"][0]
+    assert len(told["val"]) == 1
+    assert not told["test"]
+
+
+def test_the_report_shows_everything(results, drawn):
+    text = (results / "report.html").read_text(encoding="utf-8")
+    page, metrics = check_page(text), metrics_of(results)
+    low, high = metrics["intervals"]["iou/cell"]
+    for shown in (
+        *(f"{metrics[name]:.4f}" for name in ("iou/cell", "iou/background", "dice/mean", "accuracy")),
+        f"{low:.3f}–{high:.3f}",
+        *NAMES,
+        str(drawn),
+        "2.<0>",
+        "epoch 3",
+        "part=all",
+        "unet-eval",
+    ):
+        assert shown in page.words
+    alts = [a["alt"] for a in page.all("img")]
+    for word in ("IoU and Dice", "single images", "Confusion", "iou/mean of training"):
+        assert sum(word in alt for alt in alts) == 1
+    ranks = [(NAMES.index(re.match(r"(.*): (\w+) ?\d?,", alt)[1]), alt) for alt in alts if ", IoU" in alt]
+    assert [index for index, _ in ranks] == [0, 1, 4, 5, 8, 9], "found by a growing share of the square"
+    assert len(page.all("input")) == 4
+    assert len(text) < 3e6
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+LOOK = """
+<script>
+addEventListener("load", () => {
+  const seen = name => [...document.querySelectorAll(".stack ." + name)]
+    .filter(layer => getComputedStyle(layer).visibility === "visible").length;
+  const found = {pictures: [...document.images].map(image => image.naturalWidth), views: {},
+    loaded: performance.getEntriesByType("resource").map(entry => entry.name), wide: document.body.scrollWidth};
+  for (const view of ["both", "truth", "prediction", "image"]) {
+    document.querySelector(`label[for=view-${view}]`).click();
+    found.views[view] = ["truth", "prediction"].map(seen);
+  }
+  document.title = "found " + JSON.stringify(found);
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium, to open report.html in it")
+def test_a_browser_shows_it(results, tmp_path):
+    """Opened without a window: every picture has pixels, the switch hides what it says, and nothing is fetched."""
+    page = (results / "report.html").read_text(encoding="utf-8")
+    probed = tmp_path / "probed.html"
+    # The page itself allows no script: the probe needs one, and takes nothing else of the rule away.
+    probed.write_text(
+        page.replace("style-src", "script-src 'unsafe-inline'; style-src", 1) + LOOK, encoding="utf-8"
+    )
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'browser'}",
+    ]
+    command += ["--window-size=500,900", "--virtual-time-budget=4000", "--dump-dom", probed.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    found = re.search(r"<title>found (.*?)</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    found = json.loads(found[1])
+    assert len(found["pictures"]) == 4 + 6 * 3
+    assert all(width > 0 for width in found["pictures"])
+    assert found["views"] == {"both": [6, 6], "truth": [6, 0], "prediction": [0, 6], "image": [0, 0]}
+    assert [name for name in found["loaded"] if not name.startswith("data:")] == []
+    assert found["wide"] <= 500
+
+
+def test_per_image_scores_are_their_own(results):
+    with open(results / "per_image.csv", newline="", encoding="utf-8") as file:
+        rows = {row["key"]: float(row["iou/cell"]) for row in csv.DictReader(file)}
+    assert rows == pytest.approx({name: (EDGE + i) / 24 for i, name in enumerate(NAMES)}, abs=1e-5)
