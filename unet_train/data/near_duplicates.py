@@ -18,7 +18,7 @@ import numpy as np
 SIDE = 32
 """Pixels along each side of a thumbnail."""
 
-LEAST_CORRELATION = 0.995
+LEAST_CORRELATION = 0.985
 """From this correlation of their thumbnails on, two images are near-duplicates (measured: docs/reliability.md)."""
 
 _LEAST_CONTRAST = 2.0 / 255
