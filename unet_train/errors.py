@@ -11,8 +11,8 @@ class UserError(Exception):
 def one_line(text: str) -> str:
     """A message as it is shown: whitespace made single, and what no terminal or file can show written as an escape.
 
-    Names of files may hold line breaks, control characters (which would colour or clear the terminal) and bytes that are no
-    text.
+    Names of files may hold line breaks, control characters (which would colour or clear the terminal) and bytes that
+    are no text.
     """
     text = " ".join(text.split())
     if text.isprintable():

@@ -32,7 +32,9 @@ COPIES = {
     "jpg": saved_anew,
     "mirrored": lambda image: image[:, ::-1],
     "turned": lambda image: np.rot90(image),
-    "turned, mirrored and saved anew": lambda image: saved_anew(np.ascontiguousarray(np.rot90(image, 3)[::-1])),
+    "turned, mirrored and saved anew": lambda image: saved_anew(
+        np.ascontiguousarray(np.rot90(image, 3)[::-1])
+    ),
     "brighter": lambda image: np.clip(image * 1.1 + 8.0, 0, 255).astype(np.uint8),
     "half": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "grey": lambda image: np.repeat(image.mean(-1, keepdims=True), 3, -1).astype(np.uint8),
@@ -69,21 +71,27 @@ def test_the_most_alike_is_that_of_a_search_by_hand():
         return [np.rot90(flip, turn).ravel() for flip in (square, square.T) for turn in range(4)]
 
     best = {
-        key: max((np.corrcoef(one, flattened(other)[0])[0, 1], other) for one in flattened(key) for other in train)
+        key: max(
+            (np.corrcoef(one, flattened(other)[0])[0, 1], other) for one in flattened(key) for other in train
+        )
         for key in val
     }
     least = float(np.median([correlation for correlation, _ in best.values()]))
     found = near_duplicates(thumbnails, {"train": train, "val": val}, least=least)
     wanted = {key: value for key, value in best.items() if value[0] >= least}
     assert {one.second: one.first for one in found} == {key: other for key, (_, other) in wanted.items()}
-    assert [one.correlation for one in found] == pytest.approx([best[one.second][0] for one in found], abs=1e-4)
+    assert [one.correlation for one in found] == pytest.approx(
+        [best[one.second][0] for one in found], abs=1e-4
+    )
 
 
 def test_the_same_uneven_light_is_no_copy():
     rows, columns = np.mgrid[-1:1:200j, -1:1:240j]
     light = 180 - 60 * (rows**2 + columns**2)
     rng = np.random.default_rng(0)
-    empty = [np.clip(light + rng.normal(0, 5, light.shape), 0, 255).astype(np.uint8)[:, :, None] for _ in range(2)]
+    empty = [
+        np.clip(light + rng.normal(0, 5, light.shape), 0, 255).astype(np.uint8)[:, :, None] for _ in range(2)
+    ]
     thumbnails = dict(zip("ab", map(thumbnail, empty), strict=True))
     plain = np.corrcoef(*(np.frombuffer(value, np.uint8) for value in thumbnails.values()))[0, 1]
     assert plain > LEAST_CORRELATION  # so that without care for the light they would be called copies
@@ -107,7 +115,9 @@ def test_any_size_and_number_of_channels(shape):
 def test_the_check_says_which_files(tmp_path, run_command, capsys):
     for number in range(6):
         write_image(tmp_path / "images" / f"{number}.png", blobs(number))
-        write_image(tmp_path / "masks" / f"{number}.png", (blobs(number)[:, :, 0] > 90).astype(np.uint8) * 255)
+        write_image(
+            tmp_path / "masks" / f"{number}.png", (blobs(number)[:, :, 0] > 90).astype(np.uint8) * 255
+        )
     source = folder_source(tmp_path)
     records = source.records()
     split = make_split(records, SplitRule(val_fraction=0.3))
@@ -115,7 +125,9 @@ def test_the_check_says_which_files(tmp_path, run_command, capsys):
     write_image(copied.image, saved_anew(read_image(original.image)[::-1].copy(), 90))
     report = check_source(source, records)
     warnings = find_copies(report, split.keys.parts)
-    assert len(warnings) == 1 and copied.key in warnings[0] and original.key in warnings[0]
+    assert len(warnings) == 1
+    assert copied.key in warnings[0]
+    assert original.key in warnings[0]
     found = summarise(source, records, report, split, tmp_path)["near_duplicates"]
     assert [(one["file"], one["part"], one["like"], one["like_part"]) for one in found] == [
         (f"images/{copied.key}.png", "val", f"images/{original.key}.png", "train")

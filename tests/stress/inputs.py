@@ -125,7 +125,7 @@ def _told(action: Callable[[], Any], name: str) -> tuple[Any, str]:
         return action(), ""
     except UserError as error:
         line = one_line(str(error))
-        assert "\n" not in line and line.isprintable(), f"not one line: {line!r}"
+        assert line.isprintable(), f"not one line: {line!r}"
         line.encode()
         assert _named(name, line), f"{name!r} is not named in: {line}"
         return None, line
@@ -237,7 +237,8 @@ def _through_prediction(folder: Path, path: Path, expected: Expected) -> str:
     config = PredictConfig(**{field.name: None for field in fields(PredictConfig)})
     config.overwrite = config.probabilities = False
     outcome = predict_images(config, models, Inputs(jobs, False, []), folder / "out")
-    assert outcome.predicted == 1 and not outcome.bad, outcome.bad
+    assert outcome.predicted == 1
+    assert not outcome.bad, outcome.bad
     written = folder / "out" / "classes" / f"{jobs[0].name}.tif"
     assert tifffile.imread(written).shape == image.shape[:2]
     return "read"
@@ -381,7 +382,9 @@ def _rgb(form: str, ending: str, **options: Any) -> Callable[[Rng], Drawn]:
 
 def _png_16(rng: Rng) -> Drawn:
     image = _drawn(rng, 1, np.uint16)
-    return Drawn(_pillow(image, "PNG"), ".png", Expected((image / np.float32(65535)).astype(np.float32), 1e-6))
+    return Drawn(
+        _pillow(image, "PNG"), ".png", Expected((image / np.float32(65535)).astype(np.float32), 1e-6)
+    )
 
 
 def _one_bit(form: str, ending: str) -> Callable[[Rng], Drawn]:
@@ -473,7 +476,7 @@ def _folder(folder: Path, rng: Rng, name: str, *, like: Array | None = None) -> 
         good = (like if like.dtype == np.uint8 else like * 255).astype(np.uint8)[::-1]
     (folder / "images" / "good.png").write_bytes(_pillow(good, "PNG"))
     (folder / "masks" / "good.png").write_bytes(_pillow(_mask(), "PNG"))
-    stem, ending = os.path.splitext(name)
+    stem = os.path.splitext(name)[0]
     (folder / "masks" / f"{stem}.png").write_bytes(_pillow(_mask(), "PNG"))
     return folder / "images" / name
 
@@ -548,7 +551,16 @@ def _noise(rng: Rng, folder: Path) -> str:
 
 
 def _noise_bytes(rng: Rng) -> bytes:
-    magics = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"GIF89a", b"RIFFxxxxWEBP"]
+    magics = [
+        b"",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"II*\0",
+        b"MM\0*",
+        b"BM",
+        b"GIF89a",
+        b"RIFFxxxxWEBP",
+    ]
     magics += [b"\x93NUMPY\x01\0", b"PK\x03\x04", b"II+\0\x08\0\0\0"]
     return magics[int(rng.integers(len(magics)))] + rng.bytes(int(rng.integers(600)))
 
@@ -593,7 +605,9 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def _huge_png(side: int) -> tuple[bytes, str]:
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     rows = zlib.compress(bytes(1 << 20))
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b""), ".png"
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(
+        b"IEND", b""
+    ), ".png"
 
 
 def _huge_tif(side: int) -> tuple[bytes, str]:
@@ -658,8 +672,24 @@ def _odd_array(rng: Rng, folder: Path) -> str:
     """Dtypes and axes that are no image: most are refused; none gives another exception."""
     kinds = ["<i8", "<c8", "<U3", "<M8[s]", ">f4", "|b1", "<u4", "<f2", "|V5", "|i1", "<f8", ">u2", "|O"]
     dtype = np.dtype(kinds[int(rng.integers(len(kinds)))])
-    shapes = [(), (0,), (5,), (HEIGHT, WIDTH), (0, WIDTH), (1, HEIGHT, WIDTH), (HEIGHT, WIDTH, 3), (3, HEIGHT, WIDTH)]
-    shapes += [(2, 2, HEIGHT, WIDTH), (HEIGHT, WIDTH, 1, 1), (1, 1, 1), (HEIGHT, WIDTH, 17), (1,) * 8, (HEIGHT, WIDTH, 0)]
+    shapes = [
+        (),
+        (0,),
+        (5,),
+        (HEIGHT, WIDTH),
+        (0, WIDTH),
+        (1, HEIGHT, WIDTH),
+        (HEIGHT, WIDTH, 3),
+        (3, HEIGHT, WIDTH),
+    ]
+    shapes += [
+        (2, 2, HEIGHT, WIDTH),
+        (HEIGHT, WIDTH, 1, 1),
+        (1, 1, 1),
+        (HEIGHT, WIDTH, 17),
+        (1,) * 8,
+        (HEIGHT, WIDTH, 0),
+    ]
     array = np.zeros(shapes[int(rng.integers(len(shapes)))], dtype)
     path = _folder(folder, rng, "axes.npy")
     buffer = io.BytesIO()
@@ -669,8 +699,26 @@ def _odd_array(rng: Rng, folder: Path) -> str:
 
 
 NAMES = [
-    *("größe.png", "a b.png", " lead.png", "two\nlines.png", "-dash.png", "--help.png", "50%.v2.png", "it's.png"),
-    *('say "hi".png', "x=1,y.png", "[1].png", "{name}.png", "$HOME.png", "a\\b.png", "tab\there.png", "*.png"),
+    *(
+        "größe.png",
+        "a b.png",
+        " lead.png",
+        "two\nlines.png",
+        "-dash.png",
+        "--help.png",
+        "50%.v2.png",
+        "it's.png",
+    ),
+    *(
+        'say "hi".png',
+        "x=1,y.png",
+        "[1].png",
+        "{name}.png",
+        "$HOME.png",
+        "a\\b.png",
+        "tab\there.png",
+        "*.png",
+    ),
     *("细胞.png", "🔬.png", "e\u0301.png", "\u202edlrow.png", "n" * 250 + ".png", "?.png", "a;b&c|d.png"),
     *("\x1b[31mred.png", "~.png", "#.png", "null.png", "1e3.png", "\udcff.png", "a..b.png", "<b>.png"),
 ]
@@ -741,7 +789,9 @@ def _odd_mask(rng: Rng, folder: Path) -> str:
     elif kind == 5:
         mask.write_bytes(_pillow(good[1:], "PNG"))
     elif kind == 6:
-        mask.write_bytes(_tif(good.astype(np.float32) / 255 * np.float32(rng.choice([0.5, np.nan, np.inf, 1e30]))))
+        mask.write_bytes(
+            _tif(good.astype(np.float32) / 255 * np.float32(rng.choice([0.5, np.nan, np.inf, 1e30])))
+        )
     elif kind == 7:
         mask.write_bytes(_huge_png(100_000)[0])
     elif kind == 8:
@@ -760,8 +810,12 @@ def _odd_mask(rng: Rng, folder: Path) -> str:
         mask.write_bytes(_pillow(other, "PNG"))
     else:
         mask.write_bytes(b"")
-    keys: dict[str, Any] = [{}, {"instances": True}, {"classes": ["background", "cell"]}][int(rng.integers(3))]
-    source, _ = _told(lambda: folder_source(folder, **keys), ".png")  # of values in all masks any mask is named
+    keys: dict[str, Any] = [{}, {"instances": True}, {"classes": ["background", "cell"]}][
+        int(rng.integers(3))
+    ]
+    source, _ = _told(
+        lambda: folder_source(folder, **keys), ".png"
+    )  # of values in all masks any mask is named
     if source is None:
         return "refused"
     records = source.records()
@@ -822,7 +876,7 @@ def _vanishing(rng: Rng, folder: Path) -> str:
         os.mkfifo(victim)
     elif kind == 5:
         shutil.rmtree(folder / "images")
-    samples, line = _told(_sample(source, records), "gone")
+    samples, _ = _told(_sample(source, records), "gone")
     assert samples is None, f"{victim} was read after it changed ({kind})"
     job, _ = _told(lambda: _predictor().read(path), path.name)
     assert job is None or victim != path or kind == 3, "predicted what is no longer there"
@@ -884,7 +938,14 @@ def _coco(names: list[str]) -> Any:
     return {
         "images": [{"id": i, "file_name": n, "height": HEIGHT, "width": WIDTH} for i, n in enumerate(names)],
         "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "segmentation": [flat], "bbox": [5, 6, 8, 8], "area": 64}
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 1,
+                "segmentation": [flat],
+                "bbox": [5, 6, 8, 8],
+                "area": 64,
+            }
             for i in range(len(names))
         ],
         "categories": [{"id": 1, "name": "cell"}],
@@ -907,8 +968,30 @@ def _geojson() -> Any:
     }
 
 
-_VALUES: list[Any] = [None, "", "x", [], {}, -1, 0, 1e308, 10**30, float("nan"), float("inf"), True, [[[]]], "1", 2**31]
-_VALUES += [[1, 2], {"counts": "abc", "size": [24, 20]}, {"counts": [10**12], "size": [24, 20]}, [[0, 0]], "é\n"]
+_VALUES: list[Any] = [
+    None,
+    "",
+    "x",
+    [],
+    {},
+    -1,
+    0,
+    1e308,
+    10**30,
+    float("nan"),
+    float("inf"),
+    True,
+    [[[]]],
+    "1",
+    2**31,
+]
+_VALUES += [
+    [1, 2],
+    {"counts": "abc", "size": [24, 20]},
+    {"counts": [10**12], "size": [24, 20]},
+    [[0, 0]],
+    "é\n",
+]
 _VALUES += [{"counts": [0, 480], "size": [10**6, 10**6]}, [[1e9] * 8], [[float("nan")] * 6], 100_000]
 
 
@@ -952,11 +1035,15 @@ def _outlines(rng: Rng, folder: Path) -> str:
     damage = int(rng.integers(5))
     files: dict[str, bytes] = {}
     if form == "coco":
-        files["cells.json"] = json.dumps(_mutated(_coco(names), rng) if damage == 1 else _coco(names)).encode()
+        files["cells.json"] = json.dumps(
+            _mutated(_coco(names), rng) if damage == 1 else _coco(names)
+        ).encode()
     elif form == "yolo":
         words = [f"{x / WIDTH} {y / HEIGHT}" for x, y in _CORNERS]
         if damage == 1:
-            words[int(rng.integers(4))] = str(rng.choice(["nan 1", "1e400 0", "-5 0.5", "x", "", "0.5 0.5 0.5", "²"]))
+            words[int(rng.integers(4))] = str(
+                rng.choice(["nan 1", "1e400 0", "-5 0.5", "x", "", "0.5 0.5 0.5", "²"])
+            )
         files = {f"{name[0]}.txt": ("0 " + " ".join(words) + "\n").encode() for name in names}
         files["classes.txt"] = b"cell\n"
     elif form == "imagej":
@@ -964,7 +1051,9 @@ def _outlines(rng: Rng, folder: Path) -> str:
         if rng.random() < 0.5:
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("cell-1.roi", _roi() + bytes(65 << 20 if damage == 1 else 0), compresslevel=1)
+                archive.writestr(
+                    "cell-1.roi", _roi() + bytes(65 << 20 if damage == 1 else 0), compresslevel=1
+                )
             files = {"a.zip": buffer.getvalue(), "b.roi": _roi()}
     else:
         made = {name[0]: _labelme(name) if form == "labelme" else _geojson() for name in names}
@@ -980,7 +1069,9 @@ def _outlines(rng: Rng, folder: Path) -> str:
         for _ in range(int(rng.integers(1, 9))):
             data[int(rng.integers(len(data)))] = int(rng.integers(256))
     elif damage == 4:
-        data = bytearray([b"", b"[" * 100_000, b"{" * 5, b"null", b"\xff\xfe", b"[1e999]"][int(rng.integers(6))])
+        data = bytearray(
+            [b"", b"[" * 100_000, b"{" * 5, b"null", b"\xff\xfe", b"[1e999]"][int(rng.integers(6))]
+        )
     files[victim] = bytes(data)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -1002,7 +1093,8 @@ def _outlines(rng: Rng, folder: Path) -> str:
     if damage == 0:
         for record in records:
             marked = source.read_truth(record).classes
-            assert (marked == 1).sum() == _AREA and (marked[6:14, 5:13] == 1).all(), "another area than was drawn"
+            assert (marked == 1).sum() == _AREA
+            assert (marked[6:14, 5:13] == 1).all(), "another area than was drawn"
     return "read"
 
 

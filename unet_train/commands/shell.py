@@ -71,7 +71,9 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
         print(f"unet-train {__version__}")
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no text, as stderr has them
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names of files that are no text, as stderr has them
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of a damaged file our line is enough
     # A class of the user's own (`_target_`) is found in the working folder, as `python` itself would; last, so that
     # no file there hides a library. A console script starts without it.

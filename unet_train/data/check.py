@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from unet_train.data.intensities import Histogram, Intensities, histogram
-from unet_train.data.near_duplicates import NearDuplicate, describe_near_duplicates, near_duplicates, thumbnail
+from unet_train.data.near_duplicates import (
+    NearDuplicate,
+    describe_near_duplicates,
+    near_duplicates,
+    thumbnail,
+)
 from unet_train.data.problems import Problem, list_problems
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError

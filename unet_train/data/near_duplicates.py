@@ -1,10 +1,11 @@
 """Finds images that stand in two parts of a split as copies: saved anew, turned, flipped, brightened or resized.
 
-The perceptual hash is a thumbnail: the image in grey, averaged to `SIDE` × `SIDE` and stretched to 0..255. Averaging takes
-away what lossy compression and noise do. Compared is the correlation of two thumbnails without their shading (the best
-fitting polynomial of second degree), which does not change with brightness, contrast and size and does not mistake the same
-uneven light for the same image; the eight turned and flipped thumbnails stand for the eight turned and flipped images.
-A hash of 64 bits (signs of the lowest 8×8 cosines, as in pHash) was tried: two different frames of DIC-HeLa have the same.
+The perceptual hash is a thumbnail: the image in grey, averaged to `SIDE` × `SIDE` and stretched to 0..255. Averaging
+takes away what lossy compression and noise do. Compared is the correlation of two thumbnails without their shading (the
+best fitting polynomial of second degree), which does not change with brightness, contrast and size and does not mistake
+the same uneven light for the same image; the eight turned and flipped thumbnails stand for the eight turned and flipped
+images. A hash of 64 bits (signs of the lowest 8×8 cosines, as in pHash) was tried: two different frames of DIC-HeLa
+have the same.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def describe_near_duplicates(found: Sequence[NearDuplicate]) -> list[str]:
         pairs.setdefault((one.first_part, one.second_part), []).append(one)
     return [
         f"{len(own)} image{'s' if len(own) > 1 else ''} of {second} look like images of {first} (saved anew, turned, "
-        f"flipped or brightened?), such as {own[0].second} like {own[0].first}: the scores of {second} will be too good; "
-        "take out the copies, or keep them in one part (dataset.group_regex, dataset.group_csv)"
+        f"flipped or brightened?), such as {own[0].second} like {own[0].first}: the scores of {second} will be too "
+        "good; take out the copies, or keep them in one part (dataset.group_regex, dataset.group_csv)"
         for (first, second), own in pairs.items()
     ]
 
@@ -127,7 +128,9 @@ def _vectors(thumbnails: Sequence[bytes]) -> np.ndarray:
     shading = _shading()
     values -= values @ shading @ shading.T
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.where(length > SIDE, values / np.maximum(length, 1), 0).astype(np.float32)  # one of 255 grey levels
+    return np.where(length > SIDE, values / np.maximum(length, 1), 0).astype(
+        np.float32
+    )  # one of 255 grey levels
 
 
 def _shading() -> np.ndarray:
@@ -140,8 +143,8 @@ def _shading() -> np.ndarray:
 def _most_alike(vectors: np.ndarray, others: np.ndarray, least: float) -> dict[int, tuple[int, float]]:
     """Row → the row of `others` with the highest correlation in any of eight positions, from `least` on.
 
-    The mean of a thumbnail's eight positions is the same for all of them, and takes no two thumbnails farther apart: where
-    the means are farther apart than thumbnails of correlation `least` can be, nothing else is computed.
+    The mean of a thumbnail's eight positions is the same for all of them, and takes no two thumbnails farther apart:
+    where the means are farther apart than thumbnails of correlation `least` can be, nothing else is computed.
     """
     basis = _symmetric_basis()
     means, other_means = vectors @ basis, others @ basis
@@ -164,7 +167,9 @@ def _most_alike(vectors: np.ndarray, others: np.ndarray, least: float) -> dict[i
 def _symmetric_basis() -> np.ndarray:
     """SIDE²×M: what is left of a thumbnail in the mean of its eight positions, in M orthonormal directions."""
     places = np.arange(SIDE * SIDE).reshape(SIDE, SIDE).astype(np.float32)
-    first = _eight_positions(places.ravel()).min(0)  # places that one of the eight positions takes to each other
+    first = _eight_positions(places.ravel()).min(
+        0
+    )  # places that one of the eight positions takes to each other
     _, orbit, size = np.unique(first, return_inverse=True, return_counts=True)
     basis = np.zeros((SIDE * SIDE, len(size)), np.float32)
     basis[np.arange(SIDE * SIDE), orbit] = 1 / np.sqrt(size[orbit])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tests.stress.inputs import huge_files
 
+from tests.stress.inputs import huge_files
 from unet_train.data.annotations.find import find_annotations
 from unet_train.data.io import files
 from unet_train.data.io.images import image_size, list_images, read_image, read_labels, read_stored
@@ -60,7 +60,9 @@ def test_folders_that_link_to_each_other_are_walked_once(tmp_path):
     for part in ("a", "b"):
         picture(tmp_path / part / f"{part}.png")
         for number in range(3):
-            (tmp_path / part / f"to{number}").symlink_to(tmp_path / "ab"[part == "a"], target_is_directory=True)
+            (tmp_path / part / f"to{number}").symlink_to(
+                tmp_path / "ab"[part == "a"], target_is_directory=True
+            )
     wanted = [tmp_path / "a" / "a.png", tmp_path / "b" / "b.png"]
     assert list_images(tmp_path, recursive=True) == wanted
     assert find_annotations(tmp_path) is None
@@ -126,11 +128,15 @@ def test_a_zip_of_regions_that_unpacks_to_too_much_is_refused(tmp_path, monkeypa
         folder_source(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["two\nlines.png", "\x1b[31mred.png", "\udcff.png", "tab\t.png", "\u202eback.png"])
+@pytest.mark.parametrize(
+    "name", ["two\nlines.png", "\x1b[31mred.png", "\udcff.png", "tab\t.png", "\u202eback.png"]
+)
 def test_names_that_no_terminal_shows_are_told_in_one_printable_line(name):
     line = str(Problem(name, "is broken"))
-    assert line.isprintable() and line == one_line(line)
-    assert line.encode() and "is broken" in line
+    assert line.isprintable()
+    assert line == one_line(line)
+    assert line.encode()
+    assert "is broken" in line
     assert len(list_problems([Problem(name, "is broken")]).splitlines()) == 2
 
 

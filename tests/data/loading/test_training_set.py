@@ -444,7 +444,7 @@ def test_a_worker_that_dies_is_told_with_its_file():
     sampling = Sampling(samples_per_epoch=8, seed=0, crop_size=16)
     data = TrainingSet(source, source.records(), target=get_target("classes"), sampling=sampling)
     loader = make_loader(data, EpochSampler(8, 2, 0), 2)
-    with pytest.raises(UserError, match="trainer.workers=2") as caught:
+    with pytest.raises(UserError, match=r"trainer\.workers=2") as caught:
         list(read_batches(loader))
     assert source.records()[2].image in str(caught.value)
     assert source.records()[1].image not in str(caught.value)

@@ -136,7 +136,9 @@ def _read(path: Path) -> list[Any]:
 def _unpack(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     size = archive.getinfo(name).file_size
     if size > LARGEST_REGION:
-        raise UserError(f"{path}: {name} unpacks to {size >> 20} MiB, which no region of interest has; take it out")
+        raise UserError(
+            f"{path}: {name} unpacks to {size >> 20} MiB, which no region of interest has; take it out"
+        )
     return archive.read(name)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from unet_train.errors import UserError
 
 LARGEST_DECODED = 2 << 30
-"""Bytes of pixels up to which a file is read whole. A file of a few hundred bytes can claim, and unpack to, any number."""
+"""Bytes of pixels up to which a file is read whole; a few hundred bytes can claim, or unpack to, any number."""
 
 
 @dataclass(frozen=True)
