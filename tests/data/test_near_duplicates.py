@@ -125,7 +125,9 @@ def test_the_check_says_which_files(tmp_path, run_command, capsys):
     write_image(copied.image, saved_anew(read_image(original.image)[::-1].copy(), 90))
     report = check_source(source, records)
     warnings = find_copies(report, split.keys.parts)
-    assert len(warnings) == 1 and copied.key in warnings[0] and original.key in warnings[0]
+    assert len(warnings) == 1
+    assert copied.key in warnings[0]
+    assert original.key in warnings[0]
     found = summarise(source, records, report, split, tmp_path)["near_duplicates"]
     assert [(one["file"], one["part"], one["like"], one["like_part"]) for one in found] == [
         (f"images/{copied.key}.png", "val", f"images/{original.key}.png", "train")

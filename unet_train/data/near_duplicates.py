@@ -1,10 +1,11 @@
 """Finds images that stand in two parts of a split as copies: saved anew, turned, flipped, brightened or resized.
 
-The perceptual hash is a thumbnail: the image in grey, averaged to `SIDE` × `SIDE` and stretched to 0..255. Averaging takes
-away what lossy compression and noise do. Compared is the correlation of two thumbnails without their shading (the best
-fitting polynomial of second degree), which does not change with brightness, contrast and size and does not mistake the same
-uneven light for the same image; the eight turned and flipped thumbnails stand for the eight turned and flipped images.
-A hash of 64 bits (signs of the lowest 8×8 cosines, as in pHash) was tried: two different frames of DIC-HeLa have the same.
+The perceptual hash is a thumbnail: the image in grey, averaged to `SIDE` × `SIDE` and stretched to 0..255. Averaging
+takes away what lossy compression and noise do. Compared is the correlation of two thumbnails without their shading (the
+best fitting polynomial of second degree), which does not change with brightness, contrast and size and does not mistake
+the same uneven light for the same image; the eight turned and flipped thumbnails stand for the eight turned and flipped
+images. A hash of 64 bits (signs of the lowest 8×8 cosines, as in pHash) was tried: two different frames of DIC-HeLa
+have the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 SIDE = 32
 """Pixels along each side of a thumbnail."""
 
-LEAST_CORRELATION = 0.995
+LEAST_CORRELATION = 0.985
 """From this correlation of their thumbnails on, two images are near-duplicates (measured: docs/reliability.md)."""
 
 _LEAST_CONTRAST = 2.0 / 255
@@ -115,8 +116,8 @@ def describe_near_duplicates(found: Sequence[NearDuplicate]) -> list[str]:
         pairs.setdefault((one.first_part, one.second_part), []).append(one)
     return [
         f"{len(own)} image{'s' if len(own) > 1 else ''} of {second} look like images of {first} (saved anew, turned, "
-        f"flipped or brightened?), such as {own[0].second} like {own[0].first}: the scores of {second} will be too good; "
-        "take out the copies, or keep them in one part (dataset.group_regex, dataset.group_csv)"
+        f"flipped or brightened?), such as {own[0].second} like {own[0].first}: the scores of {second} will be too "
+        "good; take out the copies, or keep them in one part (dataset.group_regex, dataset.group_csv)"
         for (first, second), own in pairs.items()
     ]
 
@@ -142,8 +143,8 @@ def _shading() -> np.ndarray:
 def _most_alike(vectors: np.ndarray, others: np.ndarray, least: float) -> dict[int, tuple[int, float]]:
     """Row → the row of `others` with the highest correlation in any of eight positions, from `least` on.
 
-    The mean of a thumbnail's eight positions is the same for all of them, and takes no two thumbnails farther apart: where
-    the means are farther apart than thumbnails of correlation `least` can be, nothing else is computed.
+    The mean of a thumbnail's eight positions is the same for all of them, and takes no two thumbnails farther apart:
+    where the means are farther apart than thumbnails of correlation `least` can be, nothing else is computed.
     """
     basis = _symmetric_basis()
     means, other_means = vectors @ basis, others @ basis

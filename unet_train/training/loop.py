@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from unet_train.checkpoint import EpochSums
-from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, read_batches
+from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, read_batches, telling_of_workers
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
@@ -95,7 +95,7 @@ def fit(
     loader = make_loader(data, sampler, settings.workers, pin_memory=state.device.type == "cuda")
     batches, _ = epoch_lengths(len(data), settings, context)
     progress = Progress(settings, batches, context, validates=validation is not None)
-    with catch_signals() as interrupts:
+    with telling_of_workers(loader), catch_signals() as interrupts:
         steps = Steps(state, settings, context, history, writer, progress, interrupts, data.faulty)
         for epoch in range(position.epoch, settings.epochs):
             sampler.set_epoch(epoch, position.batches)

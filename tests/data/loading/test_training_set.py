@@ -1,5 +1,9 @@
 """Samples are functions of (seed, epoch, index): of no worker, start method, process or resume."""
 
+import multiprocessing
+import os
+import signal
+import sys
 from collections import Counter
 from dataclasses import fields
 
@@ -9,7 +13,7 @@ import torch
 
 from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.loading.batches import EpochSampler, collate, make_loader
+from unet_train.data.loading.batches import EpochSampler, collate, make_loader, read_batches
 from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
@@ -423,3 +427,25 @@ def test_class_pixels_by_hand():
     assert pixels.shape == (10, 3)
     assert pixels[0].tolist() == [37 * 40 - 1, 1, 0]
     assert pixels[7].tolist() == [37 * 40 - 1, 0, 1]
+
+
+class DeadlySource(DemoSource):
+    """Reading its third image kills the process, as running out of memory does."""
+
+    def read_image(self, record):
+        if record.key == self.records()[2].key and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read_image(record)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_worker_that_dies_is_told_with_its_file():
+    source = DeadlySource(images=4, test_images=0, size=32)
+    sampling = Sampling(samples_per_epoch=8, seed=0, crop_size=16)
+    data = TrainingSet(source, source.records(), target=get_target("classes"), sampling=sampling)
+    loader = make_loader(data, EpochSampler(8, 2, 0), 2)
+    with pytest.raises(UserError, match=r"trainer\.workers=2") as caught:
+        list(read_batches(loader))
+    assert source.records()[2].image in str(caught.value)
+    assert source.records()[1].image not in str(caught.value)
+    assert "\n" not in str(caught.value)

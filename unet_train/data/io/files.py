@@ -14,7 +14,7 @@ import numpy as np
 from unet_train.errors import UserError
 
 LARGEST_DECODED = 2 << 30
-"""Bytes of pixels up to which a file is read whole. A file of a few hundred bytes can claim, and unpack to, any number."""
+"""Bytes of pixels up to which a file is read whole; a few hundred bytes can claim, or unpack to, any number."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,22 @@ def refuse_too_large(path: Path, size: int) -> None:
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """`os.walk` through links, each folder once: a link to a folder above would lead round in circles.
 
-    The list of folders may be cut down by the caller, as with `os.walk`.
+    Of two ways into a folder the one without links counts. The list of folders may be cut down by the caller, as with
+    `os.walk`.
     """
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders[:] = []
-            continue
-        seen.add(real)
-        # Links last: of two ways into a folder the one without a link counts.
-        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
-        yield parent, folders, names
+    waiting = [str(folder)]
+    for top in waiting:
+        for parent, folders, names in os.walk(top):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders[:] = []
+                continue
+            seen.add(real)
+            folders.sort()
+            yield parent, folders, names
+            inside = (os.path.join(parent, name) for name in folders)
+            waiting += filter(os.path.islink, inside)
 
 
 def broken(path: Path, error: BaseException) -> UserError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,8 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
 
+_WORKER_DIED = "DataLoader worker (pid"
+
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
@@ -214,11 +217,47 @@ def read_batches(loader: DataLoader[Any]) -> Iterator[Batch]:
         The worker's own, without the traceback that torch puts around its message.
     """
     try:
-        with _signals_later():
-            batches = iter(loader)
-        yield from batches
+        with telling_of_workers(loader):
+            with _signals_later():
+                batches = iter(loader)
+            yield from batches
     except UserError as error:
         raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
+
+
+@contextmanager
+def telling_of_workers(loader: DataLoader[Any]) -> Iterator[None]:
+    """Say in one line that a worker process died, of what, and what it was reading.
+
+    Torch raises its error wherever the main process happens to be, also in the middle of a step.
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        message = " ".join(str(error).split())
+        if not message.startswith(_WORKER_DIED):
+            raise
+        processes = [int(number) for number in re.findall(r"\d+", message.partition(")")[0])]
+        files = _being_read(loader, processes)
+        at = f" while reading {', '.join(files)}" if files else ""
+        raise UserError(
+            f"trainer.workers={loader.num_workers}: a worker died{at} ({message.rstrip('.')}); if memory ran out, say "
+            "trainer.workers=0, or smaller crops"
+        ) from error
+
+
+def _being_read(loader: DataLoader[Any], processes: Sequence[int]) -> list[str]:
+    """Images that these workers, or any where they are not known, were reading when they were last heard of."""
+    data = loader.dataset
+    if not isinstance(data, TrainingSet) or data.being_read is None:
+        return []
+    rows = list(zip(data.being_read[::2], data.being_read[1::2], strict=True))
+    known = [number for process, number in rows if process in processes] or [number for _, number in rows]
+    return [data.records[number].image for number in known if number >= 0]
 
 
 def make_loader(
@@ -244,6 +283,8 @@ def make_loader(
     if workers < 0:
         raise ValueError(f"workers={workers} must not be negative")
     context = multiprocessing.get_context(start_method) if workers and start_method else None
+    if workers:
+        dataset.being_read = multiprocessing.get_context(start_method).RawArray("q", [-1] * 2 * workers)
     return DataLoader(
         dataset,
         batch_sampler=sampler,

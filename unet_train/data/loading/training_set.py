@@ -5,13 +5,14 @@ So the number of workers, how they are started, the number of processes and a re
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from unet_train.data.augmentation.pasting import paste_beside, take_copy
 from unet_train.data.augmentation.pipeline import Augmentation
@@ -199,6 +200,8 @@ class TrainingSet(Dataset[Sample]):
         self._cache: OrderedDict[str, _Read] = OrderedDict()
         self._cached = 0
         self._order: tuple[int, np.ndarray] | None = None
+        self.being_read: Any = None
+        """In memory shared with the workers: the process of each and the record it reads, −1 between samples."""
         self._first = 1 if source.has_background else 0
         self._with_class: dict[int, np.ndarray] = {}
         if sampling.balance:
@@ -230,7 +233,16 @@ class TrainingSet(Dataset[Sample]):
         UserError
             A file that cannot be read, naming it.
         """
-        epoch, index = place
+        worker = get_worker_info()
+        if worker is None or self.being_read is None:
+            return self._sample(*place)
+        self.being_read[2 * worker.id] = os.getpid()
+        sample = self._sample(*place, note=2 * worker.id + 1)
+        self.being_read[2 * worker.id + 1] = -1
+        return sample
+
+    def _sample(self, epoch: int, index: int, note: int | None = None) -> Sample:
+        """The sample of (epoch, index); `note` is the place in `being_read` for the record's number."""
         rng = np.random.default_rng([self.sampling.seed, epoch, index])
         number = self.record_number(epoch, index)
         centred = rng.random() < self.sampling.foreground_share
@@ -244,6 +256,8 @@ class TrainingSet(Dataset[Sample]):
             if number not in having:
                 number = int(having[int(turn * len(having))])
         record = self.records[number]
+        if note is not None:
+            self.being_read[note] = number
         read = self._read(record)
         draw = [self.sampling.seed, epoch, index, 1]
         if self.crop_size is None:
