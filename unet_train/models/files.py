@@ -1,7 +1,9 @@
 """Files of tensors: read though they may be damaged or ill-intended, written whole or not at all."""
 
+import json
 import os
 import pickle
+import shlex
 import warnings
 import zipfile
 from pathlib import Path
@@ -56,13 +58,27 @@ def read_checkpoint(path: str | Path) -> Any:
         # Checksums having been right, a zip's pickle can only hold what weights_only refuses.
         if start == ZIP_START or "global" in str(error).lower():
             raise UserError(
-                f"{path} is refused: it holds Python objects besides tensors and plain values, which could "
-                "run code when read; save its state dict alone"
+                f"{path} is refused: it holds Python objects besides tensors and plain values, which could run code "
+                f"when read; if you trust it, save its state dict alone: {_saving_line(path)}"
             ) from error
         raise UserError(f"{path} is damaged: copy or download it again") from error
     # torch.load has no error of its own: RuntimeError, EOFError, KeyError, … by what it stumbles over.
     except Exception as error:
         raise UserError(f"{path} is damaged or truncated: copy or download it again") from error
+
+
+def _saving_line(path: Path) -> str:
+    """The command that saves the state dict of a file with other objects in it, such as Lightning's checkpoints."""
+    with path.open("rb") as file:
+        # The pickle comes first in torch's zip archives, and its words are not compressed.
+        start = file.read(1 << 24)
+    has_dict = (
+        b"X\n\0\0\0state_dict" in start or b"\x8c\nstate_dict" in start
+    )  # the word in protocol 2, and 4
+    inside = '["state_dict"]' if has_dict else ".state_dict()"
+    old, new = (json.dumps(str(name), ensure_ascii=False) for name in (path, path.with_suffix(".state.pt")))
+    read = f'torch.load({old}, map_location="cpu", weights_only=False){inside}'
+    return f"python -c {shlex.quote(f'import torch; torch.save({read}, {new})')}"
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

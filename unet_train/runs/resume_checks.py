@@ -13,6 +13,7 @@ from unet_train.data.splits import Split
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec
 from unet_train.runs.training_data import TrainingData
+from unet_train.training.freezing import was_thawed
 
 
 def split_of_the_run(resumed: Checkpoint, config: TrainConfig, records: Sequence[Record]) -> Split:
@@ -74,6 +75,7 @@ def check_same_steps(resumed: Checkpoint, tree: dict[str, Any]) -> None:
     seed = resumed.config["seed"]
     if seed != tree["seed"]:
         raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({seed})")
+    _check_same_frozen(resumed, tree["weights"])
     for name in ("batch_size", "samples_per_epoch", "accumulate", "devices"):
         was, now = before.get(name), tree["trainer"][name]
         if position.batches and was != now:
@@ -81,6 +83,21 @@ def check_same_steps(resumed: Checkpoint, tree: dict[str, Any]) -> None:
                 f"trainer.{name}={now}: the run was stopped within epoch {position.epoch + 1}, which counts in "
                 f"trainer.{name}={was}; leave it as it was"
             )
+
+
+def _check_same_frozen(resumed: Checkpoint, weights: dict[str, Any]) -> None:
+    """Refuse to freeze otherwise than the run was begun with, or to thaw in an epoch that is past."""
+    before, state = resumed.section("weights"), resumed.resume_state
+    was, now = (section.get("freeze_encoder", 0) for section in (before, weights))
+    if was != now:
+        raise UserError(f"weights.freeze_encoder={now}: a resumed run keeps what is frozen ({was})")
+    was, now = (section.get("unfreeze_epoch") for section in (before, weights))
+    begun = state.position.epoch + (state.position.batches > 0)
+    if was != now and (was_thawed(state.optimizer) or (now is not None and now <= begun)):
+        raise UserError(
+            f"weights.unfreeze_epoch={now}: the run is in epoch {max(begun, 1)} and was to thaw in epoch {was}; "
+            "this can be changed while it is ahead"
+        )
 
 
 def is_finished(resumed: Checkpoint, config: TrainConfig) -> bool:

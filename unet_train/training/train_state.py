@@ -10,6 +10,7 @@ import torch
 from unet_train.checkpoint import Checkpoint, Position, TrainingState
 from unet_train.models.unet import UNet
 from unet_train.training.averages import EMA
+from unet_train.training.freezing import Thaw, thaw_encoder, was_thawed
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
 from unet_train.training.random_states import random_states, restore_random_states
@@ -33,6 +34,8 @@ class TrainState:
     """Whether the first of them is the background."""
     forward: Callable[..., torch.Tensor]
     """The model as called in a step: itself, compiled, or wrapped for several processes."""
+    thaw: Thaw | None = None
+    """When what is frozen begins to train; None: nothing is frozen."""
     position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
@@ -63,6 +66,8 @@ class TrainState:
             If the checkpoint holds weights alone.
         """
         saved = checkpoint.resume_state
+        if self.thaw is not None and was_thawed(saved.optimizer):
+            thaw_encoder(self, self.thaw)
         self.position = saved.position
         self.model.load_state_dict(checkpoint.state_dict)
         if self.ema is not None and saved.ema is not None:
