@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from unet_train.errors import UserError
 from unet_train.models.unet import UNet
-
-if TYPE_CHECKING:
-    from unet_train.training.train_state import TrainState
 
 ALL = "all"
 THAWED = "thawed_"
@@ -106,30 +102,27 @@ def frozen_tensors(model: UNet) -> set[str]:
     return {name for name in model.state_dict() if any(name.startswith(f"{part}.") for part in model.frozen)}
 
 
-def thaw_when_due(state: TrainState, epoch: int) -> None:
-    """Let frozen stages train from here on, if epoch number `epoch` (from 0) is the one to begin with."""
-    thaw = state.thaw
-    if state.model.frozen and thaw is not None and thaw.epoch is not None and epoch + 1 >= thaw.epoch:
-        thaw_encoder(state, thaw)
+def thaw_encoder(
+    model: UNet, optimizer: torch.optim.Optimizer, groups: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Let all that is frozen train: its parameters join the optimizer, in groups of their own.
 
-
-def thaw_encoder(state: TrainState, thaw: Thaw) -> None:
-    """Let all frozen stages train: their parameters join the optimizer, their tensors the average."""
-    model = state.model
+    Parameters
+    ----------
+    model : UNet
+    optimizer : Optimizer
+    groups : callable
+        Parameter groups of all that trains; parameters that the optimizer has already are passed over.
+    """
     for name in model.frozen:
         model.get_submodule(name).requires_grad_(True)
     model.frozen = ()
     model.train(model.training)
-    known = {id(parameter) for group in state.optimizer.param_groups for parameter in group["params"]}
-    for group in thaw.groups():
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for group in groups():
         new = [parameter for parameter in group["params"] if id(parameter) not in known]
         if new:
-            state.optimizer.add_param_group({**group, "name": f"{THAWED}{group['name']}", "params": new})
-    if state.ema is not None:
-        state.ema.left_out = frozenset()
-    del state.forward
-    gc.collect()  # a wrapper for several processes takes its hooks off the parameters when it goes
-    state.forward = thaw.wrap(model)
+            optimizer.add_param_group({**group, "name": f"{THAWED}{group['name']}", "params": new})
 
 
 def was_thawed(optimizer: dict[str, Any]) -> bool:

@@ -20,7 +20,6 @@ from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
 from unet_train.training.evaluation import Evaluation, check_monitor, never_predicted_line
-from unet_train.training.freezing import thaw_when_due
 from unet_train.training.interrupts import Interrupts, catch_signals
 from unet_train.training.pace import is_validated
 from unet_train.training.progress import Progress
@@ -95,7 +94,7 @@ def fit(
         steps = Steps(state, settings, context, history, writer, progress, interrupts)
         for epoch in range(position.epoch, settings.epochs):
             sampler.set_epoch(epoch, position.batches)
-            thaw_when_due(state, epoch)
+            state.thaw_when_due(epoch)
             scores = steps.train_epoch(read_batches(loader))
             evaluation = steps.validate(validation)
             steps.end_epoch(scores, evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,6 +58,21 @@ class TrainState:
             ema=self.ema.state if self.ema else None,
         )
 
+    def thaw_when_due(self, epoch: int) -> None:
+        """Let what is frozen train from here on, if epoch number `epoch` (from 0) is the one to begin with."""
+        thaw = self.thaw
+        if self.model.frozen and thaw is not None and thaw.epoch is not None and epoch + 1 >= thaw.epoch:
+            self.thaw_encoder(thaw)
+
+    def thaw_encoder(self, thaw: Thaw) -> None:
+        """Let what is frozen train from here on."""
+        thaw_encoder(self.model, self.optimizer, thaw.groups)
+        if self.ema is not None:
+            self.ema.left_out = frozenset()
+        del self.forward
+        gc.collect()  # a wrapper for several processes takes its hooks off the parameters when it goes
+        self.forward = thaw.wrap(self.model)
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where the run stood when it wrote `checkpoint`.
 
@@ -67,7 +83,7 @@ class TrainState:
         """
         saved = checkpoint.resume_state
         if self.thaw is not None and was_thawed(saved.optimizer):
-            thaw_encoder(self, self.thaw)
+            self.thaw_encoder(self.thaw)
         self.position = saved.position
         self.model.load_state_dict(checkpoint.state_dict)
         if self.ema is not None and saved.ema is not None:

@@ -43,6 +43,8 @@ def load_own(
     UserError
         If it does not fill the whole encoder, with the keys it was made by.
     """
+    here = {f"encoder.{name}" for name in model.encoder.state_dict()}
+    fits = all(name in here for name in tensors if name.startswith("encoder."))
     stem = f"{getattr(model.encoder, 'stem', None)}.weight"
     for name, value in model.encoder.state_dict().items():
         given = tensors.get(f"encoder.{name}")
@@ -54,8 +56,9 @@ def load_own(
             and shape is not None
             and (shape[0], *shape[2:]) == (value.shape[0], *value.shape[2:])
         )
-        if not adaptable:
-            raise UserError(f"{source}: made by other sizes; set {' '.join(made_by(spec, model))}")
+        fits = fits and adaptable
+    if not fits:
+        raise UserError(f"{source}: made by other sizes; set {' '.join(made_by(spec, model))}")
     tensors = {name: value for name, value in tensors.items() if not name.startswith(KEPT_AS_THEY_ARE)}
     note = ""
     if (spec.head, list(spec.outputs)) != (model.head_kind, list(outputs)):
@@ -94,7 +97,8 @@ def follow_names(tensors: dict[str, Tensor], model: UNet, rows: Rows, outputs: S
         What became of the rows, in words.
     """
     weight, bias = (tensors.pop(f"head.{leaf}", None) for leaf in ("weight", "bias"))
-    new_weight, new_bias = (value.detach().clone() for value in (model.head.weight, model.head.bias))
+    assert model.head.bias is not None  # a head has one
+    new_weight, new_bias = model.head.weight.detach().clone(), model.head.bias.detach().clone()
     if weight is None or bias is None or weight.shape[1:] != new_weight.shape[1:]:
         return "head: other sizes, starts anew"
     kept = [name for name in outputs if name in rows]

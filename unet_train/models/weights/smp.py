@@ -12,7 +12,7 @@ from unet_train.models.weights.key_maps import lite_name, lite_stages
 HEAD = "segmentation_head.0.weight"
 LIBRARY = "segmentation-models-pytorch"
 
-RESNETS = {
+RESNETS: dict[tuple[str, tuple[int, ...]], int] = {
     ("basic", (2, 2, 2, 2)): 18,
     ("basic", (3, 4, 6, 3)): 34,
     ("bottleneck", (3, 4, 6, 3)): 50,
@@ -34,6 +34,7 @@ EFFICIENTNETS = {
 """Number of blocks, output channels of the last → size."""
 
 RESNET_PART = r"(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv[123]|bn[123]|downsample\.[01]))\."
+CLASSIFIER = r"(?:^|\.)(?:fc|conv_head|bn2|classifier)\.\w+$"  # what follows the last feature
 UNET_PART = r"decoder\.blocks\.\d+\.(?:conv[12]\.[01]|attention[12])\."
 
 
@@ -85,13 +86,20 @@ def smp_tensors(
     wanted = {name for name in target if name.startswith(inside)} if is_model else set(target)
     given = {f"{inside}{ours}": tensors[theirs] for theirs, ours in names.items()}
     unfit = [name for name in wanted if name not in given or not _fits(given[name], target[name])]
+    unfit += [name for name in given if name not in target and not re.search(CLASSIFIER, name)]
     if [name for name in unfit if not name.endswith("num_batches_tracked")]:
         raise UserError(f"{source}: a Unet of {LIBRARY}, whose encoder does not fit; set {keys}")
     result = {f"{inside}{names[name]}" if name in names else name: value for name, value in tensors.items()}
     if not is_model:
         return result, []
     if not whole:
-        return result, ["the file's decoder joins other maps than this encoder's features: left out"]
+        notes = ["the file's decoder joins other maps than this encoder's features: left out"]
+        if not keys.endswith("_b0"):
+            notes.append(
+                f"{LIBRARY} pads its EfficientNets b1 to b7 for one image size, this encoder as they were trained on "
+                "ImageNet: features may be shifted by a pixel"
+            )
+        return result, notes
     renamed = {_decoder_name(name): value for name, value in result.items()}
     body = {name for name in target if name.startswith(("decoder.", "input_skip."))}
     if all(name in renamed and renamed[name].shape == target[name].shape for name in body):
