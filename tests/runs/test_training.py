@@ -157,7 +157,7 @@ def test_a_run_stopped_after_two_of_four_epochs_ends_like_the_undisturbed_one(tm
     assert re.search(r"resuming .*epoch 2, step 4\b", (parts / "train.log").read_text())
 
 
-@pytest.mark.parametrize("stopped", [{"epochs": 1}, {"batches": 4}], ids=["before the thaw", "after it"])
+@pytest.mark.parametrize("stopped", [{"epochs": 1}, {"batches": 6}], ids=["before the thaw", "after it"])
 def test_a_run_stopped_around_the_thaw_ends_like_the_undisturbed_one(tmp_path, run_command, capsys, stopped):
     """The encoder is frozen in the first epoch of two updates, and trains from the second on."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -166,9 +166,9 @@ def test_a_run_stopped_around_the_thaw_ends_like_the_undisturbed_one(tmp_path, r
         more.append("trainer.samples_per_epoch=16")
     assert run_command("train", *TINY, *more, f"hydra.run.dir={whole}") == 0
     assert re.search(
-        r"model .* of which 2,4\d\d train \(the encoder frozen until epoch 2", capsys.readouterr().out
+        r"model .* of which 2,\d\d\d train \(the encoder frozen until epoch 2", capsys.readouterr().out
     )
-    stop_after(parts, more=more, **({"epochs": 1} if "epochs" in stopped else {"batches": 6}))
+    stop_after(parts, more=more, **stopped)
     saved = load(parts / "last.pt")
     thawed = [group["name"] for group in saved["optimizer"]["param_groups"] if "thawed" in group["name"]]
     assert bool(thawed) == ("batches" in stopped)
@@ -460,7 +460,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
     a, b = (load(folder / "last.pt")["state_dict"] for folder in (one, two))
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6)
-    one_row, two_row = timeless(rows(one))[0], timeless(rows(two))[0]
+    one_row, two_row = timeless(rows(one))[-1], timeless(rows(two))[-1]
     assert one_row.keys() == two_row.keys()
     assert {"train/loss", "val/loss", "val/iou/mean"} <= one_row.keys()
     for name, value in one_row.items():
