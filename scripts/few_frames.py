@@ -4,9 +4,10 @@
 
 Starts: random weights, ImageNet, ImageNet with a frozen encoder, and a model trained on PhC-U373, which is trained
 first; at 8 frames also a tenth of the learning rate in an ImageNet encoder. Each run trains `--minutes` (4), its steps
-counted by a trial on this machine. Of 8 frames two validate; fewer have no validation part, so that the last weights and
-the default parameters of the objects are taken. `--weights FILE` gives the encoder's ImageNet weights without network.
-Finished runs are not run again. The table and its figure (few_frames.png) are written after every run. Run it alone.
+counted by a trial on this machine. Of 8 frames two validate; fewer have no validation part, so that the last weights
+and the default parameters of the objects are taken. `--weights FILE` gives the encoder's ImageNet weights without
+network. Finished runs are not run again. The table and its figure (few_frames.png) are written after every run. Run it
+alone.
 """
 
 from __future__ import annotations
