@@ -79,8 +79,8 @@ def write_splits(root: str, folder: Path) -> dict[int, Path]:
     """One split file for each number of frames: evenly spaced gold frames of 01, all gold frames of 02 for the test."""
     words = ["experiment=dic_hela", f"dataset.root={root}", "dataset.labels=gold", "weights=random"]
     records = build_source(compose_train(words).config.dataset).records()
-    gold = sorted(record.key for record in records if record.group == "01")
-    test = sorted(record.key for record in records if record.group == "02")
+    gold = sorted(record.key for record in records if record.group == "01" and record.trainable)
+    test = sorted(record.key for record in records if record.group == "02" and record.scorable)
     files = {}
     for count in FRAMES:
         keys = [gold[(2 * index + 1) * len(gold) // (2 * count)] for index in range(count)]
