@@ -233,12 +233,25 @@ class Checkpoint:
         """
         path = Path(path)
         content = read_checkpoint(path)
-        missing = [name for name in NEEDED if not isinstance(content, dict) or name not in content]
+        missing = _missing(content)
         if missing:
             raise UserError(
                 f"{path}: not a checkpoint of unet-train (it has no {missing[0]}); a plain state dict has no "
                 "description of its model, but a training can start from it: unet-train weights=file weights.path=…"
             )
+        return cls._from_content(content, path)
+
+    @classmethod
+    def read_if_ours(cls, path: str | Path) -> Checkpoint | None:
+        """As `read`; None for a file of another program, such as a plain state dict or safetensors."""
+        path = Path(path)
+        if path.suffix.lower() == ".safetensors":
+            return None
+        content = read_checkpoint(path)
+        return None if _missing(content) else cls._from_content(content, path)
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], path: Path) -> Checkpoint:
         try:
             number = content["format"]
             if type(number) is int and number > FORMAT:
@@ -509,6 +522,11 @@ def versions_here() -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
+
+
+def _missing(content: Any) -> list[str]:
+    """Keys that make a file a checkpoint of ours and that it lacks."""
+    return [name for name in NEEDED if not isinstance(content, dict) or name not in content]
 
 
 def _short(error: Exception) -> str:

@@ -165,6 +165,35 @@ def test_a_run_stopped_after_two_of_four_epochs_ends_like_the_undisturbed_one(tm
     assert re.search(r"resuming .*epoch 2, step 4\b", (parts / "train.log").read_text())
 
 
+@pytest.mark.parametrize("stopped", [{"epochs": 1}, {"batches": 6}], ids=["before the thaw", "after it"])
+def test_a_run_stopped_around_the_thaw_ends_like_the_undisturbed_one(tmp_path, run_command, capsys, stopped):
+    """The encoder is frozen in the first epoch of two updates, and trains from the second on."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ["weights.freeze_encoder=all", "weights.unfreeze_epoch=2", "trainer.epochs=3"]
+    if "batches" in stopped:
+        more.append("trainer.samples_per_epoch=16")
+    assert run_command("train", *TINY, *more, f"hydra.run.dir={whole}") == 0
+    assert re.search(
+        r"model .* of which 2,\d\d\d train \(the encoder frozen until epoch 2", capsys.readouterr().out
+    )
+    stop_after(parts, more=more, **stopped)
+    saved = load(parts / "last.pt")
+    thawed = [group["name"] for group in saved["optimizer"]["param_groups"] if "thawed" in group["name"]]
+    assert bool(thawed) == ("batches" in stopped)
+    if thawed:
+        assert run_command("train", f"resume={parts}", "weights.unfreeze_epoch=3") == 2
+        assert "weights.unfreeze_epoch=3" in capsys.readouterr().err
+    assert run_command("train", f"resume={parts}", "weights.freeze_encoder=1") == 2
+    assert "weights.freeze_encoder=1" in capsys.readouterr().err
+    assert run_command("train", f"resume={parts}") == 0
+    a, b = load(whole / "last.pt"), load(parts / "last.pt")
+    same_tensors(a["state_dict"], b["state_dict"])
+    same_tensors(a["ema"]["average"], b["ema"]["average"])
+    for key, moments in a["optimizer"]["state"].items():
+        same_tensors(moments, b["optimizer"]["state"][key])
+    assert timeless(rows(whole)) == timeless(rows(parts))
+
+
 def test_a_stop_within_an_epoch_loses_nothing_either(tmp_path, run_command, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = ["trainer.epochs=2", "trainer.samples_per_epoch=16"]
@@ -422,9 +451,11 @@ def test_accumulating_2_times_4_equals_a_batch_of_8(tmp_path, run_command):
 
 
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
+    """Across a thaw too: the encoder is frozen in the first of two epochs."""
     one, two = tmp_path / "one", tmp_path / "two"
-    assert run_command("train", *FREE_OF_NORMS, "trainer.batch_size=8", f"hydra.run.dir={one}") == 0
-    words = [*FREE_OF_NORMS, "trainer.batch_size=4", "trainer.devices=2", f"hydra.run.dir={two}"]
+    thaw = ["weights.freeze_encoder=all", "weights.unfreeze_epoch=2", "trainer.epochs=2"]
+    assert run_command("train", *FREE_OF_NORMS, *thaw, "trainer.batch_size=8", f"hydra.run.dir={one}") == 0
+    words = [*FREE_OF_NORMS, *thaw, "trainer.batch_size=4", "trainer.devices=2", f"hydra.run.dir={two}"]
     done = subprocess.run(
         [sys.executable, "-m", "unet_train.commands.train", *words],
         capture_output=True,
@@ -436,7 +467,7 @@ def test_two_processes_equal_one_with_twice_the_batch(tmp_path, run_command):
     a, b = (load(folder / "last.pt")["state_dict"] for folder in (one, two))
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6)
-    one_row, two_row = timeless(rows(one))[0], timeless(rows(two))[0]
+    one_row, two_row = timeless(rows(one))[-1], timeless(rows(two))[-1]
     assert one_row.keys() == two_row.keys()
     assert {"train/loss", "val/loss", "val/iou/mean"} <= one_row.keys()
     for name, value in one_row.items():

@@ -132,12 +132,9 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(
             "weights=brain_mri fits encoder=unet with encoder.init_features=32 and encoder.depth=4 only"
         )
-    if weights.path and expand(weights.path).is_dir():
-        raise UserError(
-            f"weights.path={weights.path}: is a folder; name the file in it, for instance its best.pt"
-        )
-    if weights.path and not expand(weights.path).is_file():
-        raise UserError(f"weights.path={weights.path}: no such file")
+    if weights.path and not config.resume:  # a run that goes on has its weights
+        weights_file(weights.path)
+    check_freezing(weights, config.trainer.epochs)
     if weights.kind == "random" and weights.path:
         raise UserError("weights.path is set, but weights=random takes no file; say weights=file")
     check_dataset(config.dataset)
@@ -158,7 +155,7 @@ def check_train(config: TrainConfig) -> None:
         raise UserError(f"split.file={split.file}: no such file")
     dataset = config.dataset
     own_values = dataset.mean is not None and dataset.std is not None
-    if dataset.normalisation == "fixed" and weights.kind != "imagenet" and not own_values:
+    if dataset.normalisation == "fixed" and weights.kind not in ("imagenet", "file") and not own_values:
         raise UserError(
             "dataset.normalisation=fixed needs dataset.mean and dataset.std, one value per channel"
         )
@@ -171,6 +168,45 @@ def check_train(config: TrainConfig) -> None:
     if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
         raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
     check_optimizer(config.optimizer)
+
+
+def weights_file(path: str) -> Path:
+    """A file of weights as typed; a run folder stands for its best.pt.
+
+    Raises
+    ------
+    UserError
+        Where there is none.
+    """
+    found = expand(path)
+    if found.is_dir() and not (found / "best.pt").is_file():
+        raise UserError(
+            f"weights.path={path}: a folder without best.pt; name a file of weights or a run folder"
+        )
+    if found.is_dir():
+        return found / "best.pt"
+    if not found.is_file():
+        raise UserError(f"weights.path={path}: no such file")
+    return found
+
+
+def check_freezing(weights: Weights, epochs: int) -> None:
+    """Refuse stages that are no number and not all, and an epoch to thaw them in that never comes."""
+    stages, epoch = weights.freeze_encoder, weights.unfreeze_epoch
+    is_count = isinstance(stages, int) and not isinstance(stages, bool) and stages >= 0
+    if not is_count and stages != "all":
+        raise UserError(
+            f"weights.freeze_encoder={stages}: a number of stages from the input, all, or 0 for none"
+        )
+    if epoch is not None and not stages:
+        raise UserError(
+            f"weights.unfreeze_epoch={epoch}: nothing is frozen; say weights.freeze_encoder=all too"
+        )
+    if epoch is not None and epoch > epochs:
+        raise UserError(
+            f"weights.unfreeze_epoch={epoch}: after the last epoch (trainer.epochs={epochs}); leave it out to keep the "
+            "encoder frozen"
+        )
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
@@ -231,8 +267,10 @@ def check_whole_model(names: Sequence[str], weights: Weights | None) -> None:
         raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or weights=brain_mri)")
     for name in names:
         find_checkpoint(name)
-    if weights and weights.path and not expand(weights.path).is_file():
-        raise UserError(f"weights.path={weights.path}: no such file")
+    if weights and weights.path:
+        weights_file(weights.path)
+    if weights and weights.freeze_encoder:
+        raise UserError("weights.freeze_encoder is for a training; leave it out")
 
 
 def find_checkpoint(path: str) -> Path:

@@ -21,7 +21,16 @@ class Weights:
     """What the model starts from."""
 
     kind: str = key("chosen by weights=…", choices=("random", "imagenet", "file", "brain_mri"))
-    path: str | None = key("a local file: checkpoint, state dict, safetensors or torchvision's download")
+    path: str | None = key(
+        "a local file: checkpoint, state dict, safetensors or torchvision's download; or a run folder"
+    )
+    freeze_encoder: Any = key(
+        "stages of the encoder, from the input, that stay as they were loaded: a number, or all; 0: none",
+        before=0,
+    )
+    unfreeze_epoch: int | None = key(
+        "the epoch at whose start frozen stages begin to train too; null: never", at_least=2, before=None
+    )
 
 
 # --- model --------------------------------------------------------------------------------------------
@@ -39,6 +48,12 @@ class Model:
         at_least=0,
         before=0,
     )
+    upsample: str = key(
+        "how the decoder doubles the size: transposed convolutions, or nearest (repeated pixels)",
+        choices=("transposed", "nearest"),
+        before="transposed",
+    )
+    head_kernel: int = key("side of the last convolution's kernel", choices=(1, 3), before=1)
 
 
 # --- split --------------------------------------------------------------------------------------------

@@ -58,20 +58,19 @@ class DoubleConv(nn.Module):
 
 
 @torch.no_grad()
-def initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module, *, relu_follows: bool = True) -> None:
     """Draw the weights of our own layers anew, in place.
 
     A 3×3 convolution followed by a ReLU: N(0, √(2/N)), N the inputs of one neuron, as the U-Net paper
     prescribes (Ronneberger et al. 2015, section 3, after He et al. 2015, arXiv:1502.01852, eq. 10). The
     layers without a ReLU behind them, the transposed convolutions (of which each output pixel sees one
-    tap, so N = input channels) and the 1×1 head, get N(0, √(1/N)) by the same reasoning. Biases are 0,
-    norms start as the identity.
+    tap, so N = input channels) and the head (`relu_follows` False), get N(0, √(1/N)) by the same reasoning.
+    Biases are 0, norms start as the identity.
     """
     for part in module.modules():
         if isinstance(part, nn.ConvTranspose2d):
             nn.init.normal_(part.weight, 0.0, 1.0 / sqrt(part.in_channels))
         elif isinstance(part, nn.Conv2d):
-            relu_follows = part.kernel_size != (1, 1)
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu" if relu_follows else "linear")
         elif isinstance(part, nn.BatchNorm2d | nn.GroupNorm):
             part.reset_parameters()

@@ -1,8 +1,10 @@
 """Files of tensors: read though they may be damaged or ill-intended, written whole or not at all."""
 
+import json
 import os
 import pickle
 import pickletools
+import shlex
 import warnings
 import zipfile
 from pathlib import Path
@@ -88,6 +90,20 @@ def read_checkpoint(path: str | Path) -> Any:
         return _Own(path.stat().st_size).copy(content)
     except ValueError as error:
         raise UserError(f"{path} is refused: {error}") from None
+
+
+def _saving_line(path: Path) -> str:
+    """The command that saves the state dict of a file with other objects in it, such as Lightning's checkpoints."""
+    with path.open("rb") as file:
+        # The pickle comes first in torch's zip archives, and its words are not compressed.
+        start = file.read(1 << 24)
+    has_dict = (
+        b"X\n\0\0\0state_dict" in start or b"\x8c\nstate_dict" in start
+    )  # the word in protocol 2, and 4
+    inside = '["state_dict"]' if has_dict else ".state_dict()"
+    old, new = (json.dumps(str(name), ensure_ascii=False) for name in (path, path.with_suffix(".state.pt")))
+    read = f'torch.load({old}, map_location="cpu", weights_only=False){inside}'
+    return f"python -c {shlex.quote(f'import torch; torch.save({read}, {new})')}"
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
@@ -205,8 +221,8 @@ def _taken(depths: list[int | None], before: list[Any]) -> int:
 
 def _refused(path: Path) -> UserError:
     return UserError(
-        f"{path} is refused: it holds Python objects besides tensors and plain values, which could "
-        "run code when read; save its state dict alone"
+        f"{path} is refused: it holds Python objects besides tensors and plain values, which could run code when read; "
+        f"if you trust it, save its state dict alone: {_saving_line(path)}"
     )
 
 

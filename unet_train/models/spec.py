@@ -42,6 +42,10 @@ class ModelSpec:
         ``{"mode": "fixed"|"image"|"volume", "mean": list|None, "std": list|None}``.
     input_skip
         Channels of the skip at full resolution (:class:`unet_train.models.unet.UNet`), 0 for none.
+    upsample
+        ``transposed`` or ``nearest``: how the decoder doubles the size.
+    head_kernel
+        Side of the last convolution's kernel, 1 or 3.
     """
 
     encoder: dict[str, Any]
@@ -54,6 +58,8 @@ class ModelSpec:
         default_factory=lambda: {"mode": "fixed", "mean": None, "std": None}
     )
     input_skip: int = 0
+    upsample: str = "transposed"
+    head_kernel: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """A copy as plain dict, list, str, int, float."""
@@ -141,6 +147,8 @@ def build_model(spec: ModelSpec, custom: nn.Module | Callable[[int], nn.Module] 
         norm=spec.norm,
         normalisation=spec.normalisation,
         input_skip=spec.input_skip,
+        upsample=spec.upsample,
+        head_kernel=spec.head_kernel,
     )
     model.spec = spec  # type: ignore[assignment]
     # Convolutions are 1.6 times (fp32) to 2 times (bf16) as fast in this layout on a CPU, more on a GPU.

@@ -11,6 +11,8 @@ from unet_train.errors import UserError
 from unet_train.models.blocks import DoubleConv, initialise
 
 HEADS = ("softmax", "sigmoid")
+UPSAMPLINGS = ("transposed", "nearest")
+HEAD_KERNELS = (1, 3)
 NORMALISATIONS = ("fixed", "image", "volume")
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
 # torch 2.6 does not tell an export from a compilation.
@@ -94,15 +96,22 @@ class Normalisation(nn.Module):
 
 
 class UpStep(nn.Module):
-    """One level of the expanding path: 2×2 transposed convolution, (upsampled, skip), two convolutions.
+    """One level of the expanding path: doubled in size, (upsampled, skip), two convolutions.
 
-    The order of the concatenation is the published brain model's, so that its weights fit.
+    Doubled by a 2×2 transposed convolution, or by repeating each pixel (``nearest``). The order of the concatenation
+    is that of the published brain model and of segmentation-models-pytorch, so that their weights fit.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, norm: str, upsample: str = "transposed"
+    ) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
-        self.block = DoubleConv(out_channels + skip_channels, out_channels, norm)
+        if upsample == "nearest":
+            self.up: nn.Module = nn.Upsample(scale_factor=2, mode="nearest")
+            self.block = DoubleConv(in_channels + skip_channels, out_channels, norm)
+        else:
+            self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+            self.block = DoubleConv(out_channels + skip_channels, out_channels, norm)
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """Double the size of N×I×H×W, join it with the skip (N×S×2H×2W, or nothing)."""
@@ -114,7 +123,12 @@ class Decoder(nn.Module):
     """From the coarsest feature back to full size, joining the encoder's features where there are some."""
 
     def __init__(
-        self, channels: Sequence[int], strides: Sequence[int], widths: Sequence[int], norm: str
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        widths: Sequence[int],
+        norm: str,
+        upsample: str = "transposed",
     ) -> None:
         super().__init__()
         # (index of the feature to join or None, its channels), from the coarsest step to stride 1.
@@ -125,7 +139,8 @@ class Decoder(nn.Module):
             stride //= 2
             skip = strides.index(stride) if stride in strides else None
             self.skips.append(skip)
-            levels.append(UpStep(width, 0 if skip is None else channels[skip], out_channels, norm))
+            skip_channels = 0 if skip is None else channels[skip]
+            levels.append(UpStep(width, skip_channels, out_channels, norm, upsample))
             width = out_channels
         self.levels = nn.ModuleList(levels)
         initialise(self)
@@ -163,6 +178,10 @@ class UNet(nn.Module):
         The encoders of classification nets begin with a stride of 2, so that the last doubling of the
         expanding path has nothing to join and thin structures blur. Above 0: two convolutions of so many
         channels on the image itself give it a feature of stride 1. 0: none.
+    upsample
+        How the expanding path doubles the size: ``transposed`` (2×2 transposed convolutions) or ``nearest``.
+    head_kernel
+        Side of the last convolution's kernel, 1 or 3.
 
     Raises
     ------
@@ -186,8 +205,14 @@ class UNet(nn.Module):
         norm: str = "batch",
         normalisation: Mapping[str, Any] | None = None,
         input_skip: int = 0,
+        upsample: str = "transposed",
+        head_kernel: int = 1,
     ) -> None:
         super().__init__()
+        if upsample not in UPSAMPLINGS:
+            raise UserError(f"model.upsample={upsample} is not known: choose one of {', '.join(UPSAMPLINGS)}")
+        if head_kernel not in HEAD_KERNELS:
+            raise UserError(f"model.head_kernel={head_kernel}: choose one of {HEAD_KERNELS}")
         if head not in HEADS:
             raise UserError(f"model.head={head} is not known: choose one of {', '.join(HEADS)}")
         if outputs < 2:
@@ -216,9 +241,19 @@ class UNet(nn.Module):
         self.stride = strides[-1]
         self.normalisation = Normalisation(self.in_channels, **(normalisation or {}))
         self.encoder = encoder
-        self.decoder = Decoder(channels, strides, widths, norm)
-        self.head = nn.Conv2d(widths[-1], 1 if head == "sigmoid" else outputs, 1)
-        initialise(self.head)
+        self.decoder = Decoder(channels, strides, widths, norm, upsample)
+        classes = 1 if head == "sigmoid" else outputs
+        self.head = nn.Conv2d(widths[-1], classes, head_kernel, padding=head_kernel // 2)
+        initialise(self.head, relu_follows=False)
+        self.frozen: tuple[str, ...] = ()
+        """Names of the parts that stay in evaluation mode: see `unet_train.training.freezing`."""
+
+    def train(self, mode: bool = True) -> "UNet":
+        """Training mode, or evaluation mode; what is frozen stays in evaluation mode as a whole."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def forward(self, x: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> Tensor:
         """Logits of a batch.

@@ -69,7 +69,12 @@ def build_source(dataset: DatasetKeys) -> Source:
     return source
 
 
-def settle_intensity_range(dataset: DatasetKeys, source: Source, records: Sequence[Record]) -> str:
+def settle_intensity_range(
+    dataset: DatasetKeys,
+    source: Source,
+    records: Sequence[Record],
+    known_range: tuple[float, float] | None = None,
+) -> str:
     """Put numbers, or null, in the place of ``dataset.intensity_range=auto``.
 
     Parameters
@@ -80,6 +85,8 @@ def settle_intensity_range(dataset: DatasetKeys, source: Source, records: Sequen
         As built so far.
     records : sequence of Record
         The training images.
+    known_range : (float, float) or None
+        That of the starting weights, which is taken where one is needed.
 
     Returns
     -------
@@ -94,6 +101,12 @@ def settle_intensity_range(dataset: DatasetKeys, source: Source, records: Sequen
     dataset.intensity_range = None if found is None else list(found)
     if found is None:
         return ""
+    if known_range is not None:
+        dataset.intensity_range = list(known_range)
+        return (
+            f"pixel values {known_range[0]:g} to {known_range[1]:g}, as the weights were trained with, become 0 and 1; "
+            f"the training images have {found[0]:g} to {found[1]:g}"
+        )
     return f"pixel values {found[0]:g} to {found[1]:g}, found in the training images, become 0 and 1"
 
 
@@ -218,6 +231,8 @@ def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[st
         head=config.model.head,
         decoder_channels=config.model.decoder_channels,
         input_skip=config.model.input_skip,
+        upsample=config.model.upsample,
+        head_kernel=config.model.head_kernel,
         norm=config.model.norm,
         normalisation={"mode": mode, "mean": mean, "std": std},
     )

@@ -18,6 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec
 from unet_train.runs.training_data import TrainingData
+from unet_train.training.freezing import was_thawed
 
 
 def split_of_the_run(resumed: Checkpoint, config: TrainConfig, records: Sequence[Record]) -> Split:
@@ -94,6 +95,7 @@ def check_same_steps(resumed: Checkpoint, tree: dict[str, Any], processes: int) 
     seed = resumed.config["seed"]
     if seed != tree["seed"]:
         raise UserError(f"seed={tree['seed']}: a resumed run keeps its seed ({seed})")
+    _check_same_frozen(resumed, tree["weights"])
     then = processes_of(resumed)
     if position.batches and then != processes:
         raise UserError(
@@ -179,6 +181,21 @@ def check_restored(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
                 )
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"the optimizer's {name} is not finite")
+
+
+def _check_same_frozen(resumed: Checkpoint, weights: dict[str, Any]) -> None:
+    """Refuse to freeze otherwise than the run was begun with, or to thaw in an epoch that is past."""
+    before, state = resumed.section("weights"), resumed.resume_state
+    was, now = (section.get("freeze_encoder", 0) for section in (before, weights))
+    if was != now:
+        raise UserError(f"weights.freeze_encoder={now}: a resumed run keeps what is frozen ({was})")
+    was, now = (section.get("unfreeze_epoch") for section in (before, weights))
+    begun = state.position.epoch + (state.position.batches > 0)
+    if was != now and (was_thawed(state.optimizer) or (now is not None and now <= begun)):
+        raise UserError(
+            f"weights.unfreeze_epoch={now}: the run is in epoch {max(begun, 1)} and was to thaw in epoch {was}; "
+            "this can be changed while it is ahead"
+        )
 
 
 def is_finished(resumed: Checkpoint, config: TrainConfig) -> bool:

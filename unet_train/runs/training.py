@@ -36,7 +36,7 @@ from unet_train.runs.resume_checks import (
     restoring,
     split_of_the_run,
 )
-from unet_train.runs.starting_weights import fetch_weights, load_weights
+from unet_train.runs.starting_weights import follow_mode, follow_values, load_weights, read_weights
 from unet_train.runs.training_data import TrainingData, read_data
 from unet_train.runs.training_report import tell_end, tell_resume, tell_run
 from unet_train.runs.training_setup import Run, run_folder, set_up
@@ -88,10 +88,15 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
         refuse_taken(folder)
     seed_generators(config.seed)
     check_before_reading(config)
-    fetch_weights(config)
+    starting = read_weights(config)
+    was_auto = config.dataset.normalisation == "auto"
+    follow_mode(config, composed.tree, starting)
 
-    data = read_data(config, hardware.context, partial(build_split, config.split, config.dataset))
+    split_up = partial(build_split, config.split, config.dataset)
+    data = read_data(config, hardware.context, split_up, starting.intensity_range)
     check_validated(config, data)
+    mode, channels = data.description.normalisation, data.description.channels
+    said = follow_values(config, composed.tree, starting, mode, channels, was_auto)
     composed.tree["dataset"]["intensity_range"] = (
         config.dataset.intensity_range
     )  # a resume measures no second time
@@ -100,7 +105,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     model = build_model(
         describe_model(config, data.description, data.outputs), custom_encoder(config.encoder)
     )
-    notes += load_weights(model, config)
+    notes += [*load_weights(model, config, starting, data.outputs), *said]
     run = set_up(composed, hardware, data, augmentation, model)
     run.notes = notes + run.notes
     try_validation(run)

@@ -52,9 +52,14 @@ class TrainingData:
 
 
 def read_data(
-    config: TrainConfig, context: DistributedContext, split_up: Callable[[list[Record]], Split]
+    config: TrainConfig,
+    context: DistributedContext,
+    split_up: Callable[[list[Record]], Split],
+    known_range: tuple[float, float] | None = None,
 ) -> TrainingData:
     """Read the data set's records, split them, and check the files.
+
+    `known_range` is the range of pixel values that the starting weights go by, for ``dataset.intensity_range=auto``.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def read_data(
     split = split_up(records)
     if not split.train:
         raise UserError(f"dataset={config.dataset.name}: no image left to train on; lower split.val_fraction")
-    told = settle_intensity_range(config.dataset, source, split.train)
+    told = settle_intensity_range(config.dataset, source, split.train, known_range)
     if told:
         source = build_source(config.dataset)
         source.notes = [*source.notes, told]

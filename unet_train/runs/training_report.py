@@ -9,6 +9,7 @@ from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.resume_checks import changed_keys, processes_of
 from unet_train.runs.training_setup import Run
 from unet_train.training.evaluation import Evaluation, never_predicted_line
+from unet_train.training.freezing import ALL
 from unet_train.training.pace import validation_share
 
 
@@ -25,7 +26,7 @@ def tell_run(run: Run) -> None:
         f"images; classes {', '.join(data.description.classes)}"
     )
     LOGGER.info(
-        f"model     {encoder}, {parameters(run.state.model):,} parameters, weights {config.weights.kind}"
+        f"model     {encoder}, {parameters(run.state.model):,} parameters{_frozen(run)}, weights {config.weights.kind}"
     )
     size, precision = hardware.context.size, hardware.precision
     where = "GPU" if hardware.device.type == "cuda" else hardware.device.type.upper()
@@ -37,6 +38,17 @@ def tell_run(run: Run) -> None:
     LOGGER.info(f"run       {run.folder}")
     if config.trainer.val_every == "auto" and split.val:
         _tell_interval(run)
+
+
+def _frozen(run: Run) -> str:
+    """How many parameters train, where not all do."""
+    model, epoch = run.state.model, run.config.weights.unfreeze_epoch
+    if not model.frozen:
+        return ""
+    training = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    stages = run.config.weights.freeze_encoder
+    what = "the encoder" if stages == ALL else f"{stages} stages of the encoder"
+    return f" of which {training:,} train ({what} frozen{f' until epoch {epoch} begins' if epoch else ''})"
 
 
 def _tell_interval(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from unet_train.runs.factory import build_loss
 from unet_train.runs.hardware import Hardware
 from unet_train.runs.training_data import TrainingData, pixels_seen, training_set
 from unet_train.training.averages import EMA
+from unet_train.training.freezing import Thaw, freeze_encoder, frozen_tensors
 from unet_train.training.loop import epoch_lengths
 from unet_train.training.losses import median_frequency
-from unet_train.training.optimizers import build_optimizer
+from unet_train.training.optimizers import build_optimizer, parameter_groups
 from unet_train.training.pace import validation_cost, validation_interval
 from unet_train.training.schedules import Schedule
 from unet_train.training.settings import Settings
@@ -127,11 +129,19 @@ def train_state(
     device, context = hardware.device, hardware.context
     outputs, background = data.outputs, data.description.has_background
     model.to(device)
-    forward: Any = torch.compile(model) if config.trainer.compile else model
-    if context.size > 1:
-        forward = nn.parallel.DistributedDataParallel(
+    freeze_encoder(model, config.weights.freeze_encoder)
+
+    def wrap(model: UNet) -> Any:
+        """The model as called in a step."""
+        forward: Any = torch.compile(model) if config.trainer.compile else model
+        if context.size == 1:
+            return forward
+        return nn.parallel.DistributedDataParallel(
             forward, device_ids=[context.local_rank] if device.type == "cuda" else None
         )
+
+    rates = config.optimizer
+    groups = partial(parameter_groups, model, rates.lr, rates.weight_decay, rates.encoder_lr_factor)
     scheduler = asdict(config.scheduler)
     schedule = Schedule(total_updates=updates, warmup_updates=scheduler.pop("warmup_steps"), **scheduler)
     loss = build_loss(config.loss, len(outputs), background=background, class_weights=class_weights)
@@ -141,12 +151,13 @@ def train_state(
         loss=loss.to(device),
         optimizer=build_optimizer(model, **asdict(config.optimizer)),
         schedule=schedule,
-        ema=EMA(model, decay) if decay is not None else None,
+        ema=EMA(model, decay, frozen_tensors(model)) if decay is not None else None,
         precision=hardware.precision,
         device=device,
         outputs=outputs,
         background=background,
-        forward=forward,
+        forward=wrap(model),
+        thaw=Thaw(config.weights.unfreeze_epoch, groups, wrap) if model.frozen else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -23,12 +25,15 @@ class EMA:
         The bare model (not wrapped for several processes, not compiled), whose state the average starts from.
     decay : float
         In [0, 1): 0.99 averages over about the last 100 updates.
+    left_out : collection of str
+        Names of tensors that do not change, such as those of a frozen encoder: nothing is averaged there.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, left_out: Collection[str] = ()) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay={decay} must be in [0, 1)")
         self.decay = float(decay)
+        self.left_out = frozenset(left_out)
         self.updates = 0
         self.average: dict[str, Tensor] = {
             name: value.detach().clone() for name, value in model.state_dict().items()
@@ -41,6 +46,8 @@ class EMA:
         self.updates += 1
         averages, values = [], []
         for name, value in model.state_dict().items():
+            if name in self.left_out:
+                continue
             if value.is_floating_point():
                 averages.append(self.average[name])
                 values.append(value)

@@ -99,6 +99,7 @@ def fit(
         steps = Steps(state, settings, context, history, writer, progress, interrupts, data.faulty)
         for epoch in range(position.epoch, settings.epochs):
             sampler.set_epoch(epoch, position.batches)
+            state.thaw_when_due(epoch)
             steps.epoch(read_batches(loader), validation)
             if steps.stop_early():
                 break

@@ -52,6 +52,20 @@ def _apart(groups: list[dict[str, Any]], encoder: set[int], factor: float) -> li
     return parted
 
 
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float = 0.0, encoder_lr_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """`decay_groups`, the encoder's parameters apart where they have a rate of their own.
+
+    Each group keeps its highest rate as ``base_lr``; the loop sets ``lr`` to it times the factor of the schedule.
+    """
+    groups = [{**group, "lr": lr, "base_lr": lr} for group in decay_groups(model, weight_decay)]
+    if encoder_lr_factor == 1:
+        return groups
+    encoder = {id(parameter) for parameter in model.get_submodule("encoder").parameters()}
+    return _apart(groups, encoder, encoder_lr_factor)
+
+
 def build_optimizer(
     model: nn.Module,
     kind: str,
@@ -63,10 +77,7 @@ def build_optimizer(
     nesterov: bool = False,
     encoder_lr_factor: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """Build an optimizer over `decay_groups`.
-
-    Each parameter group keeps its highest rate as ``base_lr``; the loop sets ``lr`` to it times the factor of
-    the schedule.
+    """Build an optimizer over `parameter_groups`.
 
     Parameters
     ----------
@@ -88,10 +99,7 @@ def build_optimizer(
     UserError
         If all parameters are frozen.
     """
-    groups = [{**group, "base_lr": lr} for group in decay_groups(model, weight_decay)]
-    if encoder_lr_factor != 1:
-        encoder = {id(parameter) for parameter in model.get_submodule("encoder").parameters()}
-        groups = _apart(groups, encoder, encoder_lr_factor)
+    groups = parameter_groups(model, lr, weight_decay, encoder_lr_factor)
     if not groups:
         raise UserError("nothing to train: all parameters of the model are frozen")
     if kind == "sgd":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from unet_train.checkpoint import Checkpoint, EpochSums, Position, TrainingState
 from unet_train.models.unet import UNet
 from unet_train.training.averages import EMA
 from unet_train.training.distributed import DistributedContext
+from unet_train.training.freezing import Thaw, thaw_encoder, was_thawed
 from unet_train.training.losses import Loss
 from unet_train.training.precision import Precision
 from unet_train.training.schedules import Schedule
@@ -33,6 +35,8 @@ class TrainState:
     """Whether the first of them is the background."""
     forward: Callable[..., torch.Tensor]
     """The model as called in a step: itself, compiled, or wrapped for several processes."""
+    thaw: Thaw | None = None
+    """When what is frozen begins to train; None: nothing is frozen."""
     position: Position = field(default_factory=Position)
 
     def __post_init__(self) -> None:
@@ -67,6 +71,21 @@ class TrainState:
             ema=self.ema.state if self.ema else None,
         )
 
+    def thaw_when_due(self, epoch: int) -> None:
+        """Let what is frozen train from here on, if epoch number `epoch` (from 0) is the one to begin with."""
+        thaw = self.thaw
+        if self.model.frozen and thaw is not None and thaw.epoch is not None and epoch + 1 >= thaw.epoch:
+            self.thaw_encoder(thaw)
+
+    def thaw_encoder(self, thaw: Thaw) -> None:
+        """Let what is frozen train from here on."""
+        thaw_encoder(self.model, self.optimizer, thaw.groups)
+        if self.ema is not None:
+            self.ema.left_out = frozenset()
+        del self.forward
+        gc.collect()  # a wrapper for several processes takes its hooks off the parameters when it goes
+        self.forward = thaw.wrap(self.model)
+
     def restore(self, checkpoint: Checkpoint, context: DistributedContext) -> None:
         """Go back to where this process of the run stood when it wrote `checkpoint`.
 
@@ -78,6 +97,8 @@ class TrainState:
             If the checkpoint holds weights alone.
         """
         saved = checkpoint.resume_state
+        if self.thaw is not None and was_thawed(saved.optimizer):
+            self.thaw_encoder(self.thaw)
         self.position = saved.position
         self.position.sums = saved.sums[context.rank] if len(saved.sums) == context.size else EpochSums()
         self.model.load_state_dict(checkpoint.state_dict)

@@ -36,7 +36,9 @@ class Encoder:
         Its keys, a dataclass based on `EncoderKeys`; each is an argument of the net.
     net : str
         ``package.module:Class``, a module that is made by ``Class(in_channels, **keys)`` and has ``in_channels``,
-        ``channels`` and ``strides`` (of the features) and ``stem`` (name of the first convolution);
+        ``channels`` and ``strides`` (of the features) and ``stem`` (name of the first convolution); ``stages``, for
+        each feature the names of the parts computed before it and after the one before, lets
+        ``weights.freeze_encoder`` count (without it: all or none);
         ``forward(N×C×H×W) -> list of features, finest first``.
     imagenet : str, optional
         ``package.module:function`` from the keys to `unet_train.models.weights.published.PublishedWeights`; without

@@ -30,6 +30,8 @@ class ClassicEncoder(nn.Module):
         Of the features that :meth:`forward` returns, finest first.
     stem
         Name of the convolution that sees the image.
+    stages
+        Names of the parts that each feature adds to those before it.
     """
 
     stem = "levels.0.conv1"
@@ -41,6 +43,7 @@ class ClassicEncoder(nn.Module):
         self.in_channels = in_channels
         self.channels = [init_features * 2**level for level in range(depth + 1)]
         self.strides = [2**level for level in range(depth + 1)]
+        self.stages = [[f"levels.{level}"] for level in range(depth + 1)]
         self.levels = nn.ModuleList(
             DoubleConv(before, after, norm)
             for before, after in zip([in_channels, *self.channels], self.channels, strict=False)

@@ -45,6 +45,11 @@ class EfficientNetEncoder(nn.Module):
             self.channels.append(convolutions[-1].out_channels)
             self.strides.append(stride)
             self._taps.append(index)
+        starts = [0, *(tap + 1 for tap in self._taps)]
+        self.stages = [
+            [f"features.{index}" for index in range(start, tap + 1)]
+            for start, tap in zip(starts, self._taps, strict=False)
+        ]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features of N×C×H×W pixels, finest first; H and W multiples of 32."""

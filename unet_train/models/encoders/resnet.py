@@ -20,6 +20,7 @@ class ResNetEncoder(nn.Module):
     """
 
     stem = "conv1"
+    stages = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
     def __init__(self, in_channels: int, depth: int = 34) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """Any convolutional net of timm as the contracting path (the extra ``[timm]``)."""
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,8 @@ class TimmEncoder(nn.Module):
             hint = nearest(name, timm.list_models(), count=5) or "; timm.list_models() names them"
             raise UserError(f"encoder.name={name} is not a net of timm{hint}")
         self.in_channels = in_channels
-        self.channels, self.strides = _probe(name, in_channels)
+        self.channels, self.strides, stages = _probe(name, in_channels)
+        self.stages = [[f"net.{part}" for part in parts] for parts in stages]
         self.net = timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
         for part in self.net.modules():
             if type(part).__name__ == "Conv2dSame":
@@ -43,15 +46,18 @@ class TimmEncoder(nn.Module):
         return list(self.net(x))
 
 
-def _probe(name: str, in_channels: int) -> tuple[list[int], list[int]]:
-    """Channels and strides of the features, read off a forward pass without memory or arithmetic."""
+def _probe(name: str, in_channels: int) -> tuple[list[int], list[int], list[list[str]]]:
+    """Channels, strides and stages of the features, read off a forward pass without memory or arithmetic."""
     height, width = 64, 96
+    times: dict[str, int] = {}
     try:
         with torch.device("meta"):
             net = timm_library().create_model(
                 name, pretrained=False, features_only=True, in_chans=in_channels
             )
-            features = net.eval()(torch.zeros(1, in_channels, height, width))
+            _note_times(net, times)
+            with torch.enable_grad():
+                features = net.eval()(torch.zeros(1, in_channels, height, width))
     # timm's nets refuse with whatever their authors chose: assertions, RuntimeError, AttributeError, …
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -69,4 +75,45 @@ def _probe(name: str, in_channels: int) -> tuple[list[int], list[int]]:
             f"encoder.name={name} cannot be the encoder of a U-Net (its features do not shrink step by step "
             "in halves): choose a convolutional net"
         )
-    return channels, strides
+    return channels, strides, _stages(net, times, [_time_of(feature) for feature in features])
+
+
+def _note_times(net: nn.Module, times: dict[str, int]) -> None:
+    """Have `times` say when each part of a net was done, in the order in which autograd recorded its operations."""
+
+    def note(name: str, output: object) -> None:
+        times[name] = max((_time_of(one) for one in _tensors(output)), default=-1)
+
+    for name, part in net.named_modules():
+        if name:
+            part.register_forward_hook(lambda _part, _input, output, name=name: note(name, output))
+
+
+def _tensors(output: object) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    return [one for part in output for one in _tensors(part)] if isinstance(output, list | tuple) else []
+
+
+def _time_of(tensor: Tensor) -> int:
+    return -1 if tensor.grad_fn is None else tensor.grad_fn._sequence_nr()
+
+
+def _stages(net: nn.Module, times: dict[str, int], ends: list[int]) -> list[list[str]]:
+    """The largest parts that were done by the time of each feature, and not by that of the one before.
+
+    A part that was never called by itself belongs to the last stage.
+    """
+    stages: list[list[str]] = [[] for _ in ends]
+    placed: list[str] = []
+    for name, part in net.named_modules():
+        if not name or name.startswith(tuple(f"{whole}." for whole in placed)):
+            continue
+        within = [name, *(f"{name}.{inner}" for inner, _ in part.named_modules() if inner)]
+        found = {bisect_left(ends, times[one]) for one in within if one in times}
+        if len(within) == 1 and not found:
+            found = {len(ends) - 1}
+        if len(found) == 1 and min(found) < len(ends):
+            stages[min(found)].append(name)
+            placed.append(name)
+    return stages

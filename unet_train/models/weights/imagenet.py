@@ -43,10 +43,11 @@ def imagenet_normalisation(
         If that encoder has no ImageNet weights.
     """
     published = published_weights(kind, **params)
-    return _for_channels(published.mean, in_channels), _for_channels(published.std, in_channels)
+    return for_channels(published.mean, in_channels), for_channels(published.std, in_channels)
 
 
-def _for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def for_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """One value per channel, by the channels that each stands for in :func:`adapt_channels`."""
     if channels >= len(values):
         return tuple(values[index % len(values)] for index in range(channels))
     groups = [values[start::channels] for start in range(channels)]

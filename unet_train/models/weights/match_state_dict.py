@@ -16,6 +16,7 @@ from unet_train.models.weights.key_maps import (
     lite_stages,
     milesial_tensors,
 )
+from unet_train.models.weights.smp import HEAD, smp_tensors
 
 # The model's own normalisation is the data set's; a file's must not silently replace it.
 KEPT_AS_THEY_ARE = "normalisation."
@@ -68,8 +69,9 @@ def load_file(model: nn.Module, path: str | Path) -> LoadReport:
 
     Understands our checkpoints, plain state dicts and safetensors; files of the whole model or of the
     encoder alone; names with prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``encoder.``, …);
-    torchvision's and timm's names; those of the published brain MRI net, of milesial/Pytorch-UNet, and of
-    EfficientNet-Lite0 to 4 as published on the package index. A first convolution of another number of channels
+    torchvision's and timm's names; those of the published brain MRI net, of milesial/Pytorch-UNet, of the U-Nets of
+    segmentation-models-pytorch (:func:`unet_train.models.weights.smp.smp_tensors`), and of EfficientNet-Lite0 to 4
+    as published on the package index. A first convolution of another number of channels
     is adapted by :func:`adapt_channels`.
 
     Raises
@@ -86,14 +88,14 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         name: value for name, value in model.state_dict().items() if not name.startswith(KEPT_AS_THEY_ARE)
     }
     stem = _stem_of(model)
-    tensors = _our_names(_without_wrappers(tensors), target, source)
+    tensors, notes = _our_names(_without_wrappers(tensors), target, source)
     pairs, meant = _best_pairs(target, tensors, stem)
     if not any(tensors[name].ndim >= 2 for name in pairs.values()):
         raise UserError(
             f"{source}: nothing in it fits the model; it holds {shorten(list(tensors), 3)}, the model wants "
             f"{shorten(list(target), 3)}: choose the encoder and the sizes these weights were made for"
         )
-    report = LoadReport(source)
+    report = LoadReport(source, notes=notes)
     used = set(pairs.values())
     for name, value in target.items():
         if name not in pairs:
@@ -158,20 +160,24 @@ def _without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _our_names(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Rename the published naming schemes that we know."""
+def _our_names(
+    tensors: Mapping[str, Tensor], target: Mapping[str, Tensor], source: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename the published naming schemes that we know; with what is to be said of it."""
+    if any(name.endswith(HEAD) for name in tensors):
+        return smp_tensors(tensors, target, source)
     if "encoder1.enc1conv1.weight" in tensors:
         names = brain_mri_names()
-        return {names.get(name, name): value for name, value in tensors.items()}
+        return {names.get(name, name): value for name, value in tensors.items()}, []
     if "_conv_stem.weight" in tensors and "_blocks.0._depthwise_conv.weight" in tensors:
         stages = lite_stages(target)
-        return {lite_name(name, stages): value for name, value in tensors.items()}
+        return {lite_name(name, stages): value for name, value in tensors.items()}, []
     stem = "inc.double_conv.0.weight"
     if whole := next((name for name in tensors if name == stem or name.endswith("." + stem)), None):
         wrapper = whole.removesuffix(stem)
         tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
-        return milesial_tensors(tensors, target, source)
-    return dict(tensors)
+        return milesial_tensors(tensors, target, source), []
+    return dict(tensors), []
 
 
 def _stem_of(model: nn.Module) -> str | None:
