@@ -516,7 +516,8 @@ def test_curves_that_could_not_be_written_are_written_later(tmp_path, monkeypatc
     with open(tmp_path / "metrics.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["10", "20", "30", "40"]
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-    read = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    # In the order of the files' names, which may be of one second.
+    read = sorted((event.step, event.value) for event in events.Scalars("train/loss"))
     assert read == [(10, 0.5), (20, 0.25), (30, 0.125), (40, 0.0625)]
 
 

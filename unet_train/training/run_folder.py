@@ -108,7 +108,8 @@ class History:
     folder : Path or None
         The run folder; None writes nothing (processes other than the first).
     epochs_done, step : int
-        Where a resumed run stands: later rows and scalars, of work that was lost, are dropped.
+        Finished epochs of a resumed run, and the updates in them: later rows and scalars, of work that was lost or is
+        not told of yet, are dropped.
     """
 
     def __init__(self, folder: Path | None, epochs_done: int = 0, step: int = 0):
@@ -127,7 +128,7 @@ class History:
                 ]
             self.rows = [row for row in rows if row["epoch"] <= epochs_done]
             self._write()
-        self.writer = ScalarWriter(folder / "tensorboard", purge_step=step + 1 if step else None)
+        self.writer = ScalarWriter(folder / "tensorboard", purge_step=step + 1)
 
     def add(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         """One row: `epoch` (from 1), `step` (updates so far) and the scores by their TensorBoard names."""
