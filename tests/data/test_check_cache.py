@@ -177,6 +177,9 @@ def test_the_cache_is_bounded(root, tmp_path, monkeypatch):
     check(root, tmp_path / "cache", instances=True)[1]()
     (new,) = (tmp_path / "cache").iterdir()
     assert new != old
+    monkeypatch.setattr(check_cache, "MOST_BYTES", 1000)
+    check(root, tmp_path / "small")[1]()
+    assert sum(file.stat().st_size for file in (tmp_path / "small").iterdir()) <= 1000
     monkeypatch.setattr(check_cache, "MOST_ENTRY_BYTES", 10)
     check(root, tmp_path / "other")[1]()
     assert not (tmp_path / "other").exists()

@@ -141,12 +141,15 @@ class CheckCache:
             if self._used:
                 _touch(self._path)
             return
-        lines = dict(self._used)
-        room = MOST_BYTES // 2 - sum(map(len, lines.values()))
-        for name, line in self._earlier.items():
-            if name not in lines and room > 0:
-                lines[name] = line
-                room -= len(line)
+        lines: dict[str, str] = {}
+        room = MOST_BYTES
+        for name, line in (
+            self._used | {n: e for n, e in self._earlier.items() if n not in self._used}
+        ).items():
+            room -= len(name) + len(line) + 2
+            if room < 0:
+                break
+            lines[name] = line
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._path) as temporary, open(temporary, "w", encoding="ascii") as file:
