@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["UNET_TRAIN_CHECK_CACHE"] = "off"  # the user's own stays as it is
 
 import numpy as np
 import pytest

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unet_train.commands import shell
 from unet_train.config.checks import check_dataset, dataset_root, expand
@@ -51,13 +51,13 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     check_dataset(config.dataset)
     from unet_train.config.checks import refuse_without_background
     from unet_train.data.check import (
-        check_source,
         find_copies,
         format_facts,
         format_problems,
         missing_classes,
     )
     from unet_train.data.intensities import has_own_range
+    from unet_train.runs.check_files import check_files
     from unet_train.runs.data_report import output_folder
     from unet_train.runs.factory import (
         build_source,
@@ -78,7 +78,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     told = settle_intensity_range(config.dataset, source, records)
     if told and not has_own_range(source, records):
         source = build_source(config.dataset)  # else the files' own values are told
-    report = check_source(source, records, keys=unset_keys(config.dataset), progress=_bar)
+    report = check_files(source, records, keys=unset_keys(config.dataset))
     for note in [*source.notes, *([told] if told else []), *report.notes]:
         print(note)
     print(format_facts(report))
@@ -166,12 +166,6 @@ def _write(
     summary = summarise(source, records, report, split, root)
     written = write_report(folder, summary, draw_sheet(source, records, report, summary), SHEET)
     print(f"written   {', '.join(str(path) for path in written)}")
-
-
-def _bar(items: Iterable[Any], total: int) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    return tqdm(items, total=total, desc="checking", disable=None, leave=False, unit="image")
 
 
 def fetch(words: Sequence[str]) -> int:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unet_train.data.check_cache import CheckCache
 from unet_train.data.intensities import Histogram, Intensities, histogram
 from unet_train.data.near_duplicates import (
     NearDuplicate,
@@ -114,6 +116,7 @@ def check_source(
     *,
     workers: int | None = None,
     keys: Collection[str] = ("channels", "intensity_range"),
+    cache_folder: Path | None = None,
     progress: Callable[[Iterable[_Look], int], Iterable[_Look]] | None = None,
 ) -> Report:
     """Read every image and every truth once and report.
@@ -129,6 +132,8 @@ def check_source(
         it.
     keys : collection of str
         Keys of the data set's section that are not set: only these are proposed as a remedy.
+    cache_folder : Path, optional
+        Of `CheckCache`: files that have not changed since an earlier check are not opened. None: all are read.
     progress : callable, optional
         ``progress(iterable, total)`` returns the iterable with a bar around it.
 
@@ -149,8 +154,12 @@ def check_source(
     except UserError:
         channels = 0  # the first image is not readable; it is reported with the others
 
+    cache = CheckCache.of(source, records, cache_folder) if channels else None
+
     def look(record: Record) -> _Look:
-        return _look_at(source, record, channels)
+        if cache is None:
+            return _look_at(source, record, channels)
+        return cache.recall(record, _Look, lambda: _look_at(source, record, channels))
 
     workers = min(4, os.cpu_count() or 1) if workers is None else max(1, workers)
     totals = _Totals()
@@ -158,11 +167,19 @@ def check_source(
     def gathered(looks: Iterable[_Look]) -> list[_Look]:
         return [totals.take(one) for one in (progress(looks, len(records)) if progress else looks)]
 
-    if workers == 1 or len(records) < 2:
-        looks = gathered(map(look, records))
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            looks = gathered(pool.map(look, records))
+    try:
+        if workers == 1 or len(records) < 2:
+            looks = gathered(map(look, records))
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                try:
+                    looks = gathered(pool.map(look, records))
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for all other files
+                    raise
+    finally:
+        if cache is not None:
+            cache.save()
     _name_channels_key(looks, channels, keys)
     _gather(report, source, records, looks, totals)
     unused = totals.intensities.unused_range() if "intensity_range" in keys else None

@@ -139,6 +139,16 @@ class Source(ABC):
         """H×W×C with the values of the file; None where a source knows none but those of `read_image`."""
         return None
 
+    def reading_key(self) -> str | None:
+        """All that decides, besides a record and the bytes of its own files, what its image and truth are read as.
+
+        Returns
+        -------
+        str or None
+            None where that is not known, or other files have a say: the data check then reads all files each time.
+        """
+        return None
+
     def layout_problems(self) -> list[tuple[str, str]]:
         """(path, what) of what is wrong with the files' names: missing partners, numbers taken twice."""
         return []

@@ -96,7 +96,10 @@ def confusion_counts_tensor(
         inside &= target != ignore
     # One extra bin takes what does not count.
     pairs = torch.where(inside, target * classes + prediction, classes * classes)
-    return torch.bincount(pairs, minlength=classes * classes + 1)[:-1].reshape(classes, classes)
+    # bincount would read the range of its input on the host and so wait for the device.
+    counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=pairs.device)
+    counts.scatter_add_(0, pairs, torch.ones_like(counts[:1]).expand_as(pairs))
+    return counts[:-1].reshape(classes, classes)
 
 
 def scores_from_counts(

@@ -21,7 +21,7 @@ from unet_train.config.checks import check_dataset, expand
 from unet_train.config.command_line import lay_over
 from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.config.typed import typed
-from unet_train.data.check import check_source, format_problems, image_digest
+from unet_train.data.check import format_problems, image_digest
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import write_image
 from unet_train.data.layouts import AUTO, DatasetKeys
@@ -37,6 +37,7 @@ from unet_train.metrics.volume import SUMMARISED, VolumeScore, summarise_volumes
 from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table, interval_text
+from unet_train.runs.check_files import check_files
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
 from unet_train.runs.counts_file import COUNTS, write_counts
 from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
@@ -82,7 +83,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
             f"({', '.join(predictor.data.classes)}); set dataset.classes"
         )
     refuse_other_values(source, predictor.data)
-    report = check_source(source, records)
+    report = check_files(source, records)
     if report.problems:
         LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
         raise UserError(

@@ -132,7 +132,7 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     seed_generators(config.seed)
     check_before_reading(config)
 
-    data = read_data(config, hardware.context, partial(split_of_the_run, resumed, config))
+    data = read_data(config, hardware.context, partial(split_of_the_run, resumed, config), anew=True)
     check_validated(config, data)
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)

@@ -10,7 +10,7 @@ from typing import Any
 
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
-from unet_train.data.check import Report, check_source, find_copies, format_problems, missing_classes
+from unet_train.data.check import Report, find_copies, format_problems, missing_classes
 from unet_train.data.description import DataDescription
 from unet_train.data.loading.training_set import Sampling, TrainingSet, WeightMap
 from unet_train.data.records import Record, Source
@@ -18,6 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
+from unet_train.runs.check_files import check_files
 from unet_train.runs.factory import build_source, describe_data, settle_intensity_range, unset_keys
 from unet_train.training.distributed import DistributedContext
 
@@ -56,8 +57,10 @@ def read_data(
     context: DistributedContext,
     split_up: Callable[[list[Record]], Split],
     known_range: tuple[float, float] | None = None,
+    *,
+    anew: bool = False,
 ) -> TrainingData:
-    """Read the data set's records, split them, and check the files.
+    """Read the data set's records, split them, and check the files; with `anew` also those known from earlier checks.
 
     `known_range` is the range of pixel values that the starting weights go by, for ``dataset.intensity_range=auto``.
 
@@ -79,7 +82,7 @@ def read_data(
         source.notes = [*source.notes, told]
     used = {record.key for record in (*split.train, *split.val, *split.test)}
     checked = [record for record in records if record.key in used]
-    report = check_source(source, checked, keys=unset_keys(config.dataset))
+    report = check_files(source, checked, keys=unset_keys(config.dataset), anew=anew, bar=context.main)
     if report.problems:
         if context.main:
             LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
@@ -121,6 +124,7 @@ def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmenta
         ),
         preprocessing=data.description.preprocessing,
         augmentation=augmentation,
+        class_ids=data.report.class_ids,
         weights=_weight_map(border, data.description.scale) if border is not None else None,
     )
 

@@ -153,6 +153,10 @@ class ChallengeSource(FilesSource):
         }
         self._records = self._list()
 
+    def reading_key(self) -> str | None:
+        """The keys of reading, and what is unknown where."""
+        return repr((self._annotation, self._range, self._declared_channels))
+
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Labels of one frame at native size.
 

@@ -145,6 +145,13 @@ class FolderSource(FilesSource):
             return None
         return palette_of_classes(self._records[0].labels["mask"], self._values, len(self._classes))
 
+    def reading_key(self) -> str | None:
+        """What the masks were found to mean, and the keys of reading; None for outlines in shared files."""
+        if self._annotations is not None:
+            return None
+        masks = (self._reader, sorted(self._values.items()), self._objects, self._several, self._ignore)
+        return repr((*masks, self._range, self._declared_channels))
+
     def read_image(self, record: Record) -> np.ndarray:
         """H×W×C, uint8 or float32 in [0, 1]."""
         return read_image(

@@ -71,6 +71,10 @@ class KaggleSource(FilesSource):
         self._classes = tuple(classes)
         self._records = self._list()
 
+    def reading_key(self) -> str | None:
+        """The keys of reading."""
+        return repr((self._range, self._declared_channels))
+
     def read_truth(self, record: Record, *, scoring: bool = False) -> Truth:
         """Class map of one slice: 1 where the mask is 255 (or 1).
 

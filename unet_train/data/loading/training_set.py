@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,36 @@ class Sample:
     std: np.ndarray | None
 
 
+class ClassPixels:
+    """Finds random pixels of the classes of a target; what was counted once is kept, some bytes for a row and class.
+
+    Parameters
+    ----------
+    target : ndarray
+        H×W uint8; `IGNORE` is no class.
+    """
+
+    def __init__(self, target: np.ndarray) -> None:
+        self._target = target
+        self._above: dict[int, np.ndarray] = {}
+
+    @cached_property
+    def present(self) -> list[int]:
+        """Ids of the classes that the target shows, ascending."""
+        return np.flatnonzero(np.bincount(self._target.ravel(), minlength=256)[:IGNORE]).tolist()
+
+    def place(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Row and column of a random pixel of a class that the target shows, drawn evenly."""
+        if index not in self._above:
+            # How many pixels of the class stand in each row and above it.
+            self._above[index] = np.cumsum((self._target == index).sum(axis=1))
+        above = self._above[index]
+        number = int(rng.integers(above[-1]))
+        row = int(np.searchsorted(above, number, side="right"))
+        before = int(above[row - 1]) if row else 0
+        return row, int(np.flatnonzero(self._target[row] == index)[number - before])
+
+
 class _Read(NamedTuple):
     """One record at the working resolution."""
 
@@ -64,6 +95,8 @@ class _Read(NamedTuple):
     statistics: Statistics | None
     truth: tuple[np.ndarray, np.ndarray] | None
     """Classes and instances, where objects are to be pasted."""
+    pixels: ClassPixels
+    """Where the target shows which class."""
 
     @property
     def maps(self) -> dict[str, np.ndarray]:
@@ -100,7 +133,8 @@ class Sampling:
         cropped anywhere.
     balance : bool
         Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
-        image that has it: an image without hands its turn over. Reads all labels at the start.
+        image that has it: an image without hands its turn over. Reads all labels at the start, unless the set
+        is told the `class_ids`.
     touching_share : float
         Share of the samples in which a copy of one of the image's objects is pasted to touch another
         (`pasting`); target and weights are made anew there. Needs instances.
@@ -156,6 +190,8 @@ class TrainingSet(Dataset[Sample]):
     weights : callable or None
         Makes a weight map, once per image; it moves with the image. Where the data have no instances it
         is given None.
+    class_ids : mapping of str to sequence of int, optional
+        Key of a record → ids of the classes in its labels, as the data check found them; for `Sampling.balance`.
     cache_bytes : int
         Decoded images, targets and weights are kept up to this (in each worker process).
 
@@ -175,6 +211,7 @@ class TrainingSet(Dataset[Sample]):
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
         augmentation: Augmentation | None = None,
         weights: WeightMap | None = None,
+        class_ids: Mapping[str, Sequence[int]] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ):
         if not records:
@@ -205,7 +242,7 @@ class TrainingSet(Dataset[Sample]):
         self._first = 1 if source.has_background else 0
         self._with_class: dict[int, np.ndarray] = {}
         if sampling.balance:
-            self._with_class = self._images_by_class()
+            self._with_class = self._images_by_class(class_ids or {})
 
     def __len__(self) -> int:
         """Samples per epoch."""
@@ -253,7 +290,8 @@ class TrainingSet(Dataset[Sample]):
             if len(classes) > 1:
                 wanted = classes[int(rng.integers(len(classes)))]
             having = self._with_class[classes[0] if wanted is None else wanted]
-            if number not in having:
+            found = int(np.searchsorted(having, number))  # ascending: no walk through all numbers
+            if found == len(having) or having[found] != number:
                 number = int(having[int(turn * len(having))])
         record = self.records[number]
         if note is not None:
@@ -289,8 +327,8 @@ class TrainingSet(Dataset[Sample]):
         assert self.crop_size is not None
         masks = read.maps
         height, width = self.crop_size
-        classes = self._classes(masks["target"], wanted) if centred else []
-        top, left = _place(rng, masks["target"], self.crop_size, classes)
+        classes = self._classes(read.pixels, wanted) if centred else []
+        top, left = _place(rng, read.target.shape, self.crop_size, classes, read.pixels)
         # Transforms that turn by 90 degrees need a square; what is too much is cut off after them.
         rows, columns = height, width
         if self.augmentation.turns:
@@ -308,20 +346,23 @@ class TrainingSet(Dataset[Sample]):
         inner = (slice(above, above + height), slice(before, before + width))
         return image[inner], {name: mask[inner] for name, mask in cut.items()}
 
-    def _classes(self, target: np.ndarray, wanted: int | None) -> Sequence[int]:
+    def _classes(self, pixels: ClassPixels, wanted: int | None) -> Sequence[int]:
         """Classes a crop may be centred on: the wanted one where the target has it, else all but the background."""
-        present = np.flatnonzero(np.bincount(target.ravel(), minlength=256)[:IGNORE])
-        if wanted is not None and wanted in present:
+        if wanted is not None and wanted in pixels.present:
             return [wanted]
-        return present[present >= self._first].tolist()
+        return [index for index in pixels.present if index >= self._first]
 
-    def _images_by_class(self) -> dict[int, np.ndarray]:
+    def _images_by_class(self, class_ids: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
         """Class id → numbers of the records whose labels show it; without the background."""
         found: dict[int, list[int]] = {}
         for number, record in enumerate(self.records):
-            present = np.flatnonzero(np.bincount(self.source.read_truth(record).classes.ravel())[:IGNORE])
-            for index in present[present >= self._first].tolist():
-                found.setdefault(index, []).append(number)
+            present = class_ids.get(record.key)
+            if present is None:
+                truth = self.source.read_truth(record).classes
+                present = np.flatnonzero(np.bincount(truth.ravel())[:IGNORE]).tolist()
+            for index in present:
+                if index >= self._first:
+                    found.setdefault(index, []).append(number)
         return {index: np.array(found[index], np.intp) for index in sorted(found)}
 
     def class_pixels(self, outputs: int) -> np.ndarray:
@@ -415,7 +456,7 @@ class TrainingSet(Dataset[Sample]):
         pasted_from = (
             (classes, instances) if self.sampling.touching_share > 0 and instances is not None else None
         )
-        read = _Read(image, target, weight, statistics, pasted_from)
+        read = _Read(image, target, weight, statistics, pasted_from, ClassPixels(target))
         if read.nbytes <= self.cache_bytes:
             self._cache[record.key] = read
             self._cached += read.nbytes
@@ -425,7 +466,11 @@ class TrainingSet(Dataset[Sample]):
 
 
 def _place(
-    rng: np.random.Generator, target: np.ndarray, crop: tuple[int, int], classes: Sequence[int]
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    crop: tuple[int, int],
+    classes: Sequence[int],
+    pixels: ClassPixels,
 ) -> tuple[int, int]:
     """Top and left of a crop inside the picture; where it is larger, the picture lies in its middle.
 
@@ -434,12 +479,10 @@ def _place(
     middle: tuple[float, float] | None = None
     uniform = rng.random(2)
     if len(classes):
-        pixels = np.flatnonzero(target.ravel() == classes[int(rng.integers(len(classes)))])
-        row, column = divmod(int(pixels[rng.integers(len(pixels))]), target.shape[1])
-        middle = (row, column)
+        middle = pixels.place(classes[int(rng.integers(len(classes)))], rng)
     corner = []
     for axis in (0, 1):
-        room = target.shape[axis] - crop[axis]
+        room = shape[axis] - crop[axis]
         if room <= 0:
             corner.append(-((-room) // 2))
         elif middle is None:

@@ -1,0 +1,104 @@
+"""Counts work, not time: files decoded, labels scanned, and waits for the device, however fast the machine is."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from unet_train.data.io.images import write_image, write_labels
+from unet_train.data.layouts.folder import FolderSource
+from unet_train.data.loading import training_set
+from unet_train.data.loading.training_set import Sampling, TrainingSet
+from unet_train.data.targets import get_target
+from unet_train.metrics.confusion import confusion_counts_tensor
+from unet_train.runs.check_files import check_files
+
+IMAGES = 5
+
+
+class CountingSource(FolderSource):
+    """Counts what is read."""
+
+    def __init__(self, root) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+
+    def read_image(self, record):
+        self.reads["image"] += 1
+        return super().read_image(record)
+
+    def read_truth(self, record, *, scoring=False):
+        self.reads["truth"] += 1
+        return super().read_truth(record, scoring=scoring)
+
+
+@pytest.fixture
+def source(tmp_path) -> CountingSource:
+    rng = np.random.default_rng(0)
+    for index in range(IMAGES):
+        write_image(tmp_path / f"data/images/{index}.png", rng.integers(0, 255, (40, 40), dtype=np.uint8))
+        write_labels(tmp_path / f"data/masks/{index}.png", rng.integers(0, 3, (40, 40), dtype=np.uint8))
+    return CountingSource(tmp_path / "data")
+
+
+def test_every_file_is_decoded_once_in_all_epochs_and_balance_reads_none_before(source):
+    report = check_files(source, source.records(), bar=False)
+    assert source.reads == {"image": IMAGES, "truth": IMAGES}
+    source.reads.clear()
+    sampling = Sampling(20, seed=0, crop_size=16, foreground_share=1.0, balance=True)
+    options = {"target": get_target("classes"), "sampling": sampling}
+    data = TrainingSet(source, source.records(), **options, class_ids=report.class_ids)
+    assert not source.reads
+    told = [data[epoch, index] for epoch in range(2) for index in range(20)]
+    assert source.reads == {"image": IMAGES, "truth": IMAGES}
+    found_out = TrainingSet(source, source.records(), **options)
+    for sample, (epoch, index) in zip(told, np.ndindex(2, 20), strict=True):
+        np.testing.assert_array_equal(sample.image, found_out[epoch, index].image)
+
+
+def test_a_crop_on_foreground_does_not_scan_a_label_that_was_scanned(source, monkeypatch):
+    scanned = []
+    for name in ("bincount", "flatnonzero"):
+        real = getattr(np, name)
+
+        def counting(array, *args, real=real, **kwargs):
+            scanned.append(np.size(array))
+            return real(array, *args, **kwargs)
+
+        monkeypatch.setattr(training_set.np, name, counting)
+    sampling = Sampling(200, seed=0, crop_size=16, foreground_share=1.0)
+    data = TrainingSet(source, source.records(), target=get_target("classes"), sampling=sampling)
+    for index in range(100):
+        _ = data[0, index]
+    scanned.clear()
+    for index in range(100, 200):
+        _ = data[0, index]
+    assert max(scanned) <= 40, "one row at most"
+
+
+class DeviceWaits(TorchDispatchMode):
+    """Counts what would make the host wait for a device: values read on it, sizes that depend on values."""
+
+    WAITING = ("_local_scalar_dense", "item", "nonzero", "bincount", "masked_select", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name.startswith(self.WAITING):
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_running_counts_do_not_wait_for_the_device():
+    prediction, target = torch.randint(0, 3, (2, 4, 16, 16))
+    with DeviceWaits() as waits:
+        confusion_counts_tensor(prediction, target, 3)
+    assert not waits.found
+    with DeviceWaits() as waits:
+        float(target.sum())
+    assert waits.found == {"_local_scalar_dense": 1}, "the mode does count"
