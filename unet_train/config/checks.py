@@ -178,16 +178,20 @@ def weights_file(path: str) -> Path:
     UserError
         Where there is none.
     """
-    found = expand(path)
-    if found.is_dir() and not (found / "best.pt").is_file():
-        raise UserError(
-            f"weights.path={path}: a folder without best.pt; name a file of weights or a run folder"
-        )
-    if found.is_dir():
-        return found / "best.pt"
+    found = _file_or_best("weights.path", path, "a file of weights")
     if not found.is_file():
         raise UserError(f"weights.path={path}: no such file")
     return found
+
+
+def _file_or_best(key: str, path: str, wanted: str) -> Path:
+    """A path as typed, or the best.pt in the run folder that it is."""
+    found = expand(path)
+    if not found.is_dir():
+        return found
+    if not (found / "best.pt").is_file():
+        raise UserError(f"{key}={path}: a folder without best.pt; name {wanted} or a run folder")
+    return found / "best.pt"
 
 
 def check_freezing(weights: Weights, epochs: int) -> None:
@@ -281,11 +285,7 @@ def find_checkpoint(path: str) -> Path:
     UserError
         Where there is none.
     """
-    found = expand(path)
-    if found.is_dir():
-        if (found / "best.pt").is_file():
-            return found / "best.pt"
-        raise UserError(f"ckpt={path}: a folder without best.pt; name a checkpoint file or a run folder")
+    found = _file_or_best("ckpt", path, "a checkpoint file")
     if not found.is_file():
         near = sorted(glob.glob("runs/*/*/best.pt"))
         hint = f" (the newest here: {max(near, key=os.path.getmtime)})" if near else ""

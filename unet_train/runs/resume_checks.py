@@ -18,6 +18,7 @@ from unet_train.data.splits import Split
 from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec
 from unet_train.runs.training_data import TrainingData
+from unet_train.training.finiteness import first_not_finite
 from unet_train.training.freezing import was_thawed
 
 
@@ -168,9 +169,9 @@ def check_restored(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     ------
     ValueError
     """
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} is not finite")
+    broken = first_not_finite(model.state_dict())
+    if broken is not None:
+        raise ValueError(f"{broken} is not finite")
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if not isinstance(value, torch.Tensor):
