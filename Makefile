@@ -26,11 +26,11 @@ demo: setup ## train on drawn cells and evaluate: table, pictures, curves
 	"$(BIN)/unet-eval" ckpt="$$run/best.pt" && \
 	echo && echo "Curves and pictures: $(BIN)/tensorboard --logdir $$run/tensorboard"
 
-# One thread per process: tests that start processes would otherwise fight for the cores. A test that hangs for five
-# minutes ends the run with the stacks of all threads.
+# Up to four processes, each with the tests of whole files, and one thread per process: tests that start processes would
+# otherwise fight for the cores. A test that hangs for five minutes ends the run with the stacks of all threads.
 test: setup ## run all tests
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest \
-		-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true $(ARGS)
+		-n logical --maxprocesses 4 --dist loadfile -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true $(ARGS)
 
 lint: setup ## check style, formatting and types
 	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check . && "$(BIN)/python" -m mypy

@@ -125,7 +125,7 @@ def fill_in(words, finished):
         name, equals, value = word.partition("=")
         if name == "ckpt" and value.startswith("["):
             value = f"[{','.join([str(values['ckpt'])] * len(value.split(',')))}]"
-        elif equals and name in values:
+        elif equals and name in values and word != "resume=auto":
             value = values[name]
         elif word == "dataset=…":
             value = "folder"
@@ -151,10 +151,11 @@ def compose_all(command, words):
 def shortened(words, short):
     """Words that make a training short, for whatever it trains on and with."""
     chosen = dict(w.split("=", 1) for w in words if "=" in w)
+    resumed = chosen.get("resume", "auto") != "auto"
     small = [w for w in short if not w.startswith("encoder.") or chosen.get("encoder", "unet") == "unet"]
-    if chosen.get("dataset", "demo") == "demo" and "resume" not in chosen:
+    if chosen.get("dataset", "demo") == "demo" and not resumed:
         small += ["dataset.images=4", "dataset.test_images=1", "dataset.size=64"]
-    return ["trainer.epochs=2"] if "resume" in chosen else small
+    return ["trainer.epochs=2"] if resumed else small
 
 
 @pytest.mark.parametrize(("document", "line"), commands(), ids=ids(commands()))
@@ -202,7 +203,7 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
         return
     if command == "train":
         assert run_command("train", *words, *shortened(words, short)) == 0
-        assert list(Path("runs").glob("*/*/best.pt"))
+        assert list(Path().rglob("best.pt"))
     else:
         assert run_command(command, *words) == 0, capsys.readouterr().err
 

@@ -143,21 +143,24 @@ def test_a_cluster_s_signals_save_and_say_how_to_go_on(tmp_path, stopped, capsys
 
 def test_a_signal_in_a_validation_does_not_wait_for_its_end(tmp_path, run_command, monkeypatch):
     """A cluster gives half a minute: the run goes on before that validation, and ends like the undisturbed one."""
-    from unet_train.runs.validation import Validation
+    from unet_train.runs import validation
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = [*TINY, "dataset.images=9", "trainer.val_every=1"]
     assert run_command("train", *words, f"hydra.run.dir={whole}") == 0
-    drawn, real = [], Validation._draw
+    drawn, real = [], validation.evaluate
 
-    def signalled(self, *arguments):
-        real(self, *arguments)
-        drawn.append(1)
-        if len(drawn) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def signalled(predictor, source, records, *, look=None, **keywords):
+        def looked(*image):
+            drawn.append(1)
+            if len(drawn) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            look(*image)
+
+        return real(predictor, source, records, look=looked if look else None, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Validation, "_draw", signalled)
+        patch.setattr(validation, "evaluate", signalled)
         assert run_command("train", *words, f"hydra.run.dir={parts}") == 128 + signal.SIGTERM
     images = len(yaml.safe_load((whole / "split.json").read_text())["val"])
     assert images > 1
@@ -504,10 +507,10 @@ def test_curves_that_could_not_be_written_are_written_later(tmp_path, monkeypatc
     history.add(1, 10, {"train/loss": 0.5})
     with monkeypatch.context() as patch:
 
-        def full(*_):
+        def full(*_, **__):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        patch.setattr(run_folder.History, "_write", full)
+        patch.setattr(run_folder, "replacing", full)
         history.add(2, 20, {"train/loss": 0.25})
         history.add(3, 30, {"train/loss": 0.125})
     history.add(4, 40, {"train/loss": 0.0625})

@@ -638,8 +638,8 @@ def resumable() -> tuple[Any, Any]:
     found: list[Any] = []
     reading = training.read_data
 
-    def read(*arguments: Any) -> Any:
-        found.append(reading(*arguments))
+    def read(*arguments: Any, **keywords: Any) -> Any:
+        found.append(reading(*arguments, **keywords))
         raise Resumed
 
     try:
@@ -660,7 +660,7 @@ def resume(path: Path) -> None:
     (path.parent / "config.yaml").write_text("", encoding="utf-8")
     composed.run_folder = str(path.parent)
 
-    def read(config: Any, context: Any, split: Callable[[list[Any]], Any]) -> Any:
+    def read(config: Any, context: Any, split: Callable[[list[Any]], Any], **_: Any) -> Any:
         split(list(data.split.train + data.split.val + data.split.test))
         return data
 

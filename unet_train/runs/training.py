@@ -171,7 +171,8 @@ def train(run: Run) -> float:
     """Train to the end, optimise the post-processing, say how it ended; the best validation score."""
     started = time.monotonic()
     position, context = run.state.position, run.hardware.context
-    told = position.update - math.ceil(position.batches / run.settings.accumulate)
+    within = math.ceil(position.batches / run.settings.accumulate)
+    told = position.update - within if position.update else None
     history = History(run.folder if run.main else None, position.epoch, told)
     validation = Validation(run, history) if run.data.split.val else None
     writer = CheckpointWriter(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,4 +80,6 @@ def distributed_context(device: str) -> Iterator[DistributedContext]:
         yield context
     finally:
         if context.size > 1:
+            # What still holds the group, in cycles, would take it along into the interpreter's end, which aborts.
+            gc.collect()
             dist.destroy_process_group()

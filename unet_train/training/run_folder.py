@@ -107,12 +107,14 @@ class History:
     ----------
     folder : Path or None
         The run folder; None writes nothing (processes other than the first).
-    epochs_done, step : int
-        Finished epochs of a resumed run, and the updates in them: later rows and scalars, of work that was lost or is
-        not told of yet, are dropped.
+    epochs_done : int
+        Finished epochs.
+    step : int or None
+        Of a resumed run the updates in them: later rows and scalars, of work that was lost or is not told of yet, are
+        dropped. None: a new run.
     """
 
-    def __init__(self, folder: Path | None, epochs_done: int = 0, step: int = 0):
+    def __init__(self, folder: Path | None, epochs_done: int = 0, step: int | None = None):
         self.folder = folder
         self.rows: list[dict[str, float]] = []
         self.writer: ScalarWriter | None = None
@@ -128,7 +130,7 @@ class History:
                 ]
             self.rows = [row for row in rows if row["epoch"] <= epochs_done]
             self._write()
-        self.writer = ScalarWriter(folder / "tensorboard", purge_step=step + 1)
+        self.writer = ScalarWriter(folder / "tensorboard", purge_step=None if step is None else step + 1)
 
     def add(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         """One row: `epoch` (from 1), `step` (updates so far) and the scores by their TensorBoard names."""
