@@ -26,11 +26,11 @@ ROOM = 12.0
 """MiB by which it may grow afterwards: arenas of the allocator, not a leak by the epoch."""
 
 
-def run(seed: int, folder: Path) -> str:
+def run(seed: int, folder: Path, epochs: int = EPOCHS) -> str:
     """Train, and look at memory and files at every save."""
     name, words = list(KINDS.items())[seed % CASES]
     run_folder = folder / "run"
-    words = ["experiment=smoke", "trainer.samples_per_epoch=8", *CLASSIC, *words, f"trainer.epochs={EPOCHS}"]
+    words = ["experiment=smoke", "trainer.samples_per_epoch=8", *CLASSIC, *words, f"trainer.epochs={epochs}"]
     started = start([*words, f"hydra.run.dir={run_folder}"], 1, folder / "log.txt")
     memory, files, seen = [], [], 0
     while not sleep(started, lambda seen=seen: saved(run_folder) != seen, 60):  # type: ignore[misc]
@@ -39,7 +39,7 @@ def run(seed: int, folder: Path) -> str:
         memory.append(sum(map(resident, family)))
         files.append(sum(map(open_files, family)))
     assert ended_codes(started) == [0], (folder / "log.txt").read_text()
-    assert len(memory) > EPOCHS / 2
+    assert len(memory) > epochs / 2
     first = int(WARM_UP * len(memory))
     before, after = (median(part) for part in (memory[first : first + 10], memory[-10:]))
     assert after - before < ROOM, f"memory grew from {before:.0f} to {after:.0f} MiB"
