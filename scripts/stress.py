@@ -25,6 +25,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -108,16 +110,15 @@ def run_campaign(name: str, path: Path, cases: int, jobs: int) -> None:
     chunks: queue.Queue[list[int]] = queue.Queue()
     for start in range(0, len(left), size):
         chunks.put(left[start : start + size])
-    lock, started = threading.Lock(), time.monotonic()
+    lock = threading.Lock()
+    bar = tqdm(total=cases, initial=len(done), desc=name, unit="case", mininterval=1)
 
     def record(line: dict[str, Any]) -> None:
         with lock, open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-            done.add(line["seed"])
+            bar.update()
             if line["broken"]:
-                print(f"\n{name} {line['seed']}: {line['outcome']}", flush=True)
-            passed = time.monotonic() - started
-            print(f"\r{name}: {len(done)} of {cases}, {passed / 60:.1f} minutes ", end="", flush=True)
+                bar.write(f"{name} {line['seed']}: {line['outcome']}")
 
     def take() -> None:
         while True:
@@ -133,7 +134,7 @@ def run_campaign(name: str, path: Path, cases: int, jobs: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print()
+    bar.close()
 
 
 def one_process(name: str, seeds: list[int], record: Any) -> list[int]:

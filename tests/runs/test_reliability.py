@@ -527,7 +527,7 @@ def test_curves_that_could_not_be_written_are_written_later(tmp_path, monkeypatc
 # --- several processes --------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """A run of two processes, what it said, and every last.pt that the same run wrote when it saved by the clock."""
+    """A run of two processes that saves by the clock, what it said, and every last.pt that it wrote on its way."""
     folder = tmp_path_factory.mktemp("two")
     words = [
         *TINY,
@@ -536,32 +536,29 @@ def two(tmp_path_factory):
         "trainer.samples_per_epoch=48",
         "trainer.pictures=3",
     ]
-    words += ["dataset.images=12", *DROPOUT, "trainer.val_every=1"]
-    done = run_processes(*words, f"hydra.run.dir={folder / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    parts = folder / "parts"
-    process = subprocess.Popen(
-        [*PROGRAM, *words, "checkpoint.every_minutes=0", f"hydra.run.dir={parts}"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    wait_for(parts / "last.pt", process)
-    copies = folder / "copies"
+    words += ["dataset.images=12", *DROPOUT, "trainer.val_every=1", "checkpoint.every_minutes=0"]
+    run, copies = folder / "whole", folder / "copies"
     copies.mkdir()
-    seen = set()
-    while process.poll() is None:
-        try:
-            modified = (parts / "last.pt").stat().st_mtime_ns
-            if modified not in seen:
-                seen.add(modified)
-                shutil.copy(parts / "last.pt", copies / f"{modified}.pt")
-        except OSError:
-            continue
-        time.sleep(0.005)
-    process.communicate()
-    return folder, done.stdout, copies
+    with open(folder / "told.txt", "w+") as told:
+        process = subprocess.Popen(
+            [*PROGRAM, *words, f"hydra.run.dir={run}"],
+            stderr=subprocess.PIPE,
+            stdout=told,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        wait_for(run / "last.pt", process)
+        seen = set()
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                modified = (run / "last.pt").stat().st_mtime_ns
+                if modified not in seen:
+                    seen.add(modified)
+                    shutil.copy(run / "last.pt", copies / f"{modified}.pt")
+            time.sleep(0.005)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    return folder, (folder / "told.txt").read_text(), copies
 
 
 def test_several_processes_save_by_the_clock_and_go_on_exactly_within_an_epoch(two, run_command, capsys):
@@ -572,7 +569,7 @@ def test_several_processes_save_by_the_clock_and_go_on_exactly_within_an_epoch(t
     assert len(last["sums"]) == 2
     assert not torch.equal(last["sums"][0]["counts"], last["sums"][1]["counts"]), "each process has its own"
     again = folder / "again"
-    shutil.copytree(folder / "parts", again)
+    shutil.copytree(folder / "whole", again)
     shutil.copy(within[-1], again / "last.pt")
     if last["epoch"] == 0:
         (again / "best.pt").unlink()
