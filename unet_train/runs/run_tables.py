@@ -93,7 +93,7 @@ def compare(folders: Sequence[Path], config: RunsConfig) -> str:
         rows.append(row)
     where = f"{part} part" if part else "validation of the training, in the best epoch, which it chose"
     lines = [
-        _table(head, rows, f"{score}, {where}: {len(runs)} runs"),
+        _table(head, rows, f"{score}, {where}: {len(runs)} run{'s' if len(runs) != 1 else ''}"),
         *_notes(compared, rests_on, with_counts),
     ]
     lines += _stale(runs, [part] if part else [])

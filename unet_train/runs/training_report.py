@@ -47,7 +47,7 @@ def _frozen(run: Run) -> str:
         return ""
     training = sum(p.numel() for p in model.parameters() if p.requires_grad)
     stages = run.config.weights.freeze_encoder
-    what = "the encoder" if stages == ALL else f"{stages} stages of the encoder"
+    what = "the encoder" if stages == ALL else f"{stages} stage{'s' if stages != 1 else ''} of the encoder"
     return f" of which {training:,} train ({what} frozen{f' until epoch {epoch} begins' if epoch else ''})"
 
 
