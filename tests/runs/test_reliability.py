@@ -200,12 +200,26 @@ def test_a_folder_of_a_run_that_died_unsaved_is_free_and_one_with_weights_is_not
 ):
     run = tmp_path / "run"
     run.mkdir()
-    for name in ("config.yaml", "metrics.csv", *left):
+    config = yaml.safe_dump({name: {"kind": "x"} for name in ("encoder", "dataset", "trainer", "checkpoint")})
+    (run / "config.yaml").write_text(config)
+    for name in ("metrics.csv", *left):
         (run / name).write_text("of a run that was killed")
     assert run_command("train", *TINY, f"hydra.run.dir={run}") == (2 if left else 0)
     if left:
         assert "resume=" in capsys.readouterr().err
         assert (run / "best.pt").read_text() == "of a run that was killed"
+
+
+def test_a_folder_with_files_of_somebody_else_loses_none(tmp_path, run_command, capsys):
+    """A project may have a config.yaml of its own, and hydra.run.dir may name its folder by mistake."""
+    run = tmp_path / "run"
+    (run / "tensorboard").mkdir(parents=True)
+    mine = {"config.yaml": "of my project", "split.json": "mine", "tensorboard/notes.txt": "mine"}
+    for name, text in mine.items():
+        (run / name).write_text(text)
+    assert run_command("train", *TINY, f"hydra.run.dir={run}") == 2
+    assert "config.yaml" in capsys.readouterr().err
+    assert {name: (run / name).read_text() for name in mine} == mine
 
 
 def test_signals_to_the_whole_group_leave_the_workers_to_their_run(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,8 +35,9 @@ def claim(folder: Path, config_yaml: str) -> None:
         If the folder holds a run already, or cannot be written.
     """
     refuse_taken(folder)
-    release(folder)
     path = folder / "config.yaml"
+    if path.exists():  # of a run that died unsaved, as `refuse_taken` has seen
+        release(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
@@ -64,6 +64,18 @@ def refuse_taken(folder: Path) -> None:
         raise UserError(
             f"{folder} holds a run already: go on with it by resume={folder}, or name another hydra.run.dir"
         )
+    config = folder / "config.yaml"
+    if config.exists() and not _is_of_a_run(config):
+        raise UserError(f"{config} is no run's, and would be overwritten: name another hydra.run.dir")
+
+
+def _is_of_a_run(config: Path) -> bool:
+    """Whether a config.yaml is one that a run has written."""
+    try:
+        lines = config.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return {"encoder:", "dataset:", "trainer:", "checkpoint:"} <= set(lines)
 
 
 def release(folder: Path) -> None:
@@ -71,7 +83,11 @@ def release(folder: Path) -> None:
     if not (folder / "last.pt").exists():
         for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, PLAN):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        curves = folder / "tensorboard"
+        for path in curves.glob("events.out.tfevents.*"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            curves.rmdir()  # refused where there is something else in it
 
 
 def keep_config(folder: Path, config_yaml: str) -> None:
