@@ -13,7 +13,7 @@ import torch
 
 from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.loading.batches import EpochSampler, collate, make_loader, read_batches
+from unet_train.data.loading.batches import EpochSampler, collate, make_loader, read_batches, telling_of_workers
 from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
@@ -447,5 +447,24 @@ def test_a_worker_that_dies_is_told_with_its_file():
     with pytest.raises(UserError, match=r"trainer\.workers=2") as caught:
         list(read_batches(loader))
     assert source.records()[2].image in str(caught.value)
-    assert source.records()[1].image not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "DataLoader worker (pid 71) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 71) exited unexpectedly",
+        "DataLoader worker (pid(s) 71, 72) exited unexpectedly",
+    ],
+)
+def test_only_the_files_of_the_dead_workers_are_named(sentence):
+    source = DemoSource(images=4, test_images=0, size=32)
+    sampling = Sampling(samples_per_epoch=8, seed=0, crop_size=16)
+    data = TrainingSet(source, source.records(), target=get_target("classes"), sampling=sampling)
+    loader = make_loader(data, EpochSampler(8, 2, 0), 3)
+    data.being_read[:] = [70, 0, 71, 1, 72, 2]
+    with pytest.raises(UserError) as caught, telling_of_workers(loader):
+        raise RuntimeError(sentence)
+    named = [record.image in str(caught.value) for record in source.records()]
+    assert named == [False, True, "72" in sentence, False]

@@ -241,7 +241,9 @@ def telling_of_workers(loader: DataLoader[Any]) -> Iterator[None]:
         message = " ".join(str(error).split())
         if not message.startswith(_WORKER_DIED):
             raise
-        processes = [int(number) for number in re.findall(r"\d+", message.partition(")")[0])]
+        # Torch has two sentences: "(pid 7) is killed by signal …" and "(pid(s) 7, 8) exited unexpectedly".
+        named = re.search(r"\(pid(?:\(s\))? ([\d, ]+)\)", message)
+        processes = [int(number) for number in named[1].split(",")] if named else []
         files = _being_read(loader, processes)
         at = f" while reading {', '.join(files)}" if files else ""
         raise UserError(
