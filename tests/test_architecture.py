@@ -25,6 +25,7 @@ LEAVES = {
     "keys",
     "registry",
     "own_objects",
+    "symmetries",
     "__init__",
 }
 BELOW_TRAINING = LEAVES | {
@@ -50,6 +51,7 @@ ARROWS = {
     "keys": {"nearest"},
     "registry": {"errors"},
     "own_objects": {"errors", "nearest"},
+    "symmetries": set(),
     "preprocessing": LEAVES,
     "demo": LEAVES,
     "data": LEAVES | {"preprocessing", "demo"},

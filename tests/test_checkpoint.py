@@ -15,6 +15,7 @@ from unet_train.inference.objects import PostprocessingParameters
 from unet_train.inference.predictor import Tiling
 from unet_train.models.files import write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
+from unet_train.symmetries import ALL_VIEWS
 
 COMMON = [
     "format",
@@ -274,13 +275,50 @@ def test_the_model_has_the_averaged_weights():
 
 def test_the_predictor_has_all_it_needs():
     predictor = best(objects=PostprocessingParameters(threshold=0.4)).to_predictor(
-        dtype=torch.bfloat16, tiling=Tiling(64), tta=True
+        dtype=torch.bfloat16, tiling=Tiling(64), tta="all"
     )
-    assert (predictor.dtype, predictor.tiling, predictor.tta) == (torch.bfloat16, Tiling(64), True)
+    assert (predictor.dtype, predictor.tiling, predictor.views) == (torch.bfloat16, Tiling(64), ALL_VIEWS)
     assert predictor.postprocessing == PostprocessingParameters(threshold=0.4)
     assert predictor.data == DATA
     assert not any(weight.requires_grad for weight in predictor.model.parameters())
     assert best().to_predictor().tiling == Tiling("auto")
+
+
+LIST = {
+    "augmentation": {
+        "orientation": "any",
+        "transforms": [{"name": "HorizontalFlip"}, {"name": "VerticalFlip"}],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tta", "views"),
+    [
+        ({"views": ("identity", "horizontal_flip")}, False, ("identity",)),
+        ({"views": ("identity", "horizontal_flip")}, True, ("identity", "horizontal_flip")),
+        ({"views": ("identity", "horizontal_flip")}, "all", ALL_VIEWS),
+        ({"config": LIST}, True, ("identity", "rotation_180", "horizontal_flip", "vertical_flip")),
+        (
+            {"config": {"augmentation": LIST["augmentation"] | {"orientation": "upright"}}},
+            True,
+            ("identity", "horizontal_flip"),
+        ),
+        ({"config": {}}, "all", ALL_VIEWS),
+    ],
+)
+def test_tta_goes_by_the_views_of_training_in_earlier_files_by_their_config(tmp_path, changes, tta, views):
+    best(**changes).write(tmp_path / "a.pt")
+    assert Checkpoint.read(tmp_path / "a.pt").to_predictor(tta=tta).views == views
+
+
+def test_views_that_are_none_and_a_config_without_transforms_are_refused(tmp_path):
+    best(views=("sideways",)).write(tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt.*flips"):
+        Checkpoint.read(tmp_path / "a.pt")
+    best(config={}).write(tmp_path / "b.pt")
+    with pytest.raises(UserError, match=r"b\.pt.*tta=all"):
+        Checkpoint.read(tmp_path / "b.pt").to_predictor(tta=True)
 
 
 def test_weights_that_do_not_fit_are_said_in_one_line(tmp_path):

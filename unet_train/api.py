@@ -16,6 +16,7 @@ from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predic
 from unet_train.runs.prediction import predict_run
 from unet_train.runs.prediction_models import Outcome
 from unet_train.runs.training import train_run
+from unet_train.symmetries import TTA
 
 __all__ = ["TrainedRun", "load", "predict", "train"]
 
@@ -52,7 +53,7 @@ def load(
     accelerator: str = "auto",
     precision: str = "auto",
     tile: int | Tiling | None = None,
-    tta: bool = False,
+    tta: bool | str = False,
     encoder: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """Load a trained model.
@@ -72,8 +73,8 @@ def load(
     tile : int or Tiling, optional
         Side of the tiles of large images, which overlap by a quarter; a `Tiling` says another overlap too. None:
         by the free memory.
-    tta : bool
-        Average over the 8 flips and quarter turns.
+    tta : bool or "all"
+        Average over the flips and quarter turns that training used, or over all eight.
     encoder : mapping, optional
         For a model with an encoder of one's own: ``{"_target_": "package.Class", …}``.
 
@@ -95,6 +96,8 @@ def load(
     if tile is not None and not isinstance(tile, int | Tiling):
         raise UserError(f"tile={tile!r}: a number of pixels, such as tile=512")
     tiling = tile if isinstance(tile, Tiling) else Tiling(tile or "auto")
+    if not isinstance(tta, bool | str) or tta not in TTA:
+        raise UserError(f"tta={tta!r}: False, True or 'all'")
     settings = PredictorSettings(accelerator, precision, tiling, tta)
     if weights not in (None, "brain_mri"):
         raise UserError(f"weights={weights} holds no whole model; there is brain_mri")

@@ -23,6 +23,7 @@ from unet_train.models.files import read_checkpoint, write_checkpoint
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.unet import UNet
 from unet_train.models.weights.match_state_dict import size_text
+from unet_train.symmetries import SYMMETRIES, views_for
 
 FORMAT = 1
 """Number of the checkpoint format; raised when an older reader could misread a newer file."""
@@ -195,6 +196,8 @@ class Checkpoint:
         Validation scores of these weights; in best.pt alone.
     objects : PostprocessingParameters or None
         How objects are cut out, as chosen on validation images.
+    views : tuple of str or None
+        Flips and quarter turns (`symmetries`) that training showed the net; None in files of before they were kept.
     training : TrainingState or None
         In last.pt alone.
     format : int
@@ -215,6 +218,7 @@ class Checkpoint:
     step: int | None = None
     metrics: dict[str, float] | None = None
     objects: PostprocessingParameters | None = None
+    views: tuple[str, ...] | None = None
     training: TrainingState | None = None
     format: int = FORMAT
     path: Path | None = None
@@ -272,6 +276,7 @@ class Checkpoint:
                 step=content.get("step"),
                 metrics=content.get("metrics"),
                 objects=PostprocessingParameters(**rule) if rule else None,
+                views=tuple(content["views"]) if content.get("views") is not None else None,
                 training=TrainingState.from_dict(content),
                 format=number,
                 path=path,
@@ -294,6 +299,8 @@ class Checkpoint:
             check_fields(part)
         if self.objects is not None:
             check_fields(self.objects)
+        if self.views is not None and (not self.views or set(self.views) - set(SYMMETRIES)):
+            raise ValueError("its views are no flips and quarter turns")
         if self.training is not None:
             check_fields(self.training)
             check_fields(self.training.position)
@@ -323,6 +330,7 @@ class Checkpoint:
             "step": self.step,
             "metrics": self.metrics,
             "objects": self.objects.to_dict() if self.objects is not None else None,
+            "views": list(self.views) if self.views is not None else None,
         }
         content |= {name: value for name, value in optional.items() if value is not None}
         return content | (self.training.to_dict() if self.training is not None else {})
@@ -359,6 +367,31 @@ class Checkpoint:
         if found is not None and not isinstance(found, dict):
             raise UserError(f"{self.path}: the {name} section of its config is no mapping")
         return _Section(f"{self.path}: its config has no {name}", found or {})
+
+    @property
+    def trained_views(self) -> tuple[str, ...]:
+        """Flips and quarter turns that training showed the net; of an earlier file by its config.
+
+        Raises
+        ------
+        UserError
+            If such a file's list of transforms is not understood.
+        """
+        if self.views is not None:
+            return self.views
+        from unet_train.data.augmentation.pipeline import build_augmentation, oriented
+        from unet_train.data.augmentation.views import training_views  # albumentations takes a second
+
+        section = self.section("augmentation")
+        orientation = section.get("orientation", "any")
+        try:
+            transforms = oriented(section["transforms"], "any" if orientation == "auto" else orientation)
+            return training_views(build_augmentation(transforms, check=False).transforms)[0]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, UserError, ValueError) as error:
+            raise UserError(
+                f"{self.path}: the augmentation of its config is not understood ({_short(error)}); say tta=all or "
+                "tta=false"
+            ) from error
 
     # --- models ---------------------------------------------------------------------------------------
     def to_model(self, custom: nn.Module | Callable[[int], nn.Module] | None = None) -> UNet:
@@ -397,15 +430,17 @@ class Checkpoint:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         tiling: Tiling = Tiling("auto"),  # noqa: B008 (frozen)
-        tta: bool = False,
+        tta: bool | str = False,
         custom: nn.Module | Callable[[int], nn.Module] | None = None,
     ) -> Predictor:
         """The net on a device, with everything it needs to turn an image into classes.
 
         Parameters
         ----------
-        device, dtype, tiling, tta
+        device, dtype, tiling
             As `Predictor` has them.
+        tta : bool or "all"
+            Whether to average over the views of training, or over all eight.
         custom
             As `to_model` takes it.
 
@@ -424,7 +459,7 @@ class Checkpoint:
             device=device,
             dtype=dtype,
             tiling=tiling,
-            tta=tta,
+            views=views_for(tta, self.trained_views if tta is True else ()),
             postprocessing=self.objects,
         )
 

@@ -10,6 +10,7 @@ from unet_train.inference import tiled
 from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
 from unet_train.models.spec import ModelSpec, build_model
+from unet_train.symmetries import ALL_VIEWS
 
 
 class Pooled(nn.Module):
@@ -87,16 +88,16 @@ def test_a_constant_answer_shows_no_seams():
 
 
 @pytest.mark.parametrize("size", [(120, 168), (117, 91), (40, 130), (30, 20)])
-@pytest.mark.parametrize("tta", [False, True])
-def test_tiled_equals_whole_once_the_overlap_covers_the_view(size, tta):
+@pytest.mark.parametrize("views", [("identity",), ALL_VIEWS])
+def test_tiled_equals_whole_once_the_overlap_covers_the_view(size, views):
     model = Pooled().eval()
     image = np.random.default_rng(0).integers(0, 256, (*size, 1), dtype=np.uint8)
     whole = predict_probabilities(model, image)
     overlap = int(np.ceil(Pooled.REACH / 0.375))
-    if tta:  # flips shift the pooling grid unless the size fits it
+    if len(views) > 1:  # flips shift the pooling grid unless the size fits it
         image = image[: size[0] // 4 * 4, : size[1] // 4 * 4]
-        whole = predict_probabilities(model, image, tta=True)
-    result = predict_probabilities(model, image, tiling=Tiling(64, overlap, batch=3), tta=tta)
+        whole = predict_probabilities(model, image, views=ALL_VIEWS)
+    result = predict_probabilities(model, image, tiling=Tiling(64, overlap, batch=3), views=views)
     # Stated tolerance: the edge weight (1e-6 each) plus rounding in another order.
     np.testing.assert_allclose(result, whole, atol=2e-5)
 

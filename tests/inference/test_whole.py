@@ -7,6 +7,7 @@ from torch import nn
 
 from unet_train.errors import UserError
 from unet_train.inference.whole import predict_probabilities
+from unet_train.symmetries import ALL_VIEWS
 
 
 class Brightness(nn.Module):
@@ -52,17 +53,36 @@ def test_mean_and_std_reach_the_network_per_image():
         predict_probabilities(model, image, mean=[0.2, 0.4])
 
 
-def test_tta_is_the_mean_over_eight_orientations():
-    class Corner(Brightness):
-        """Looks at the pixel above and to the left, so that its answer depends on the orientation."""
+class Corner(Brightness):
+    """Looks at the pixel above and to the left, so that its answer depends on the orientation."""
 
-        def forward(self, x, mean=None, std=None):
-            x = x.float()
-            return x + 2 * torch.roll(x, 1, 2) + 5 * torch.roll(x, 1, 3)
+    def forward(self, x, mean=None, std=None):
+        x = x.float()
+        return x + 2 * torch.roll(x, 1, 2) + 5 * torch.roll(x, 1, 3)
 
+
+@pytest.mark.parametrize(
+    ("view", "turn"),
+    [
+        ("horizontal_flip", np.fliplr),
+        ("vertical_flip", np.flipud),
+        ("transpose", lambda array: array.swapaxes(0, 1)),
+        ("rotation_180", lambda array: np.rot90(array, 2)),
+    ],
+)
+def test_tta_over_some_views_is_their_mean(view, turn):
     image = np.random.default_rng(2).random((6, 9, 1), dtype=np.float32)
     model = Corner()
-    result = predict_probabilities(model, image, tta=True)[1]
+    found = predict_probabilities(model, image, views=("identity", view))[1]
+    straight = predict_probabilities(model, image)[1]
+    turned = turn(predict_probabilities(model, np.ascontiguousarray(turn(image)))[1])
+    np.testing.assert_allclose(found, (straight + turned) / 2, atol=1e-6)
+
+
+def test_tta_is_the_mean_over_eight_orientations():
+    image = np.random.default_rng(2).random((6, 9, 1), dtype=np.float32)
+    model = Corner()
+    result = predict_probabilities(model, image, views=ALL_VIEWS)[1]
     expected = np.zeros((6, 9))
     for flip in (False, True):
         for k in range(4):
@@ -71,7 +91,7 @@ def test_tta_is_the_mean_over_eight_orientations():
             one = np.rot90(one, -k)
             expected += (one[:, ::-1] if flip else one) / 8
     np.testing.assert_allclose(result, expected, atol=1e-5)
-    turned = predict_probabilities(model, np.ascontiguousarray(np.rot90(image)), tta=True)[1]
+    turned = predict_probabilities(model, np.ascontiguousarray(np.rot90(image)), views=ALL_VIEWS)[1]
     np.testing.assert_allclose(turned, np.rot90(result), atol=1e-5, err_msg="turning in turns the result")
 
 

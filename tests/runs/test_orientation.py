@@ -9,24 +9,33 @@ import numpy as np
 import pytest
 import yaml
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.config.compose import compose_command
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record, Source, Truth
 from unet_train.errors import UserError
 from unet_train.runs import training_data
 from unet_train.runs.orientation import augmentation_for, orientation_of
+from unet_train.symmetries import ALL_VIEWS
 
 SIZE = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=[16,32]", "trainer.workers=0"]
 LENGTH = ["trainer.epochs=1", "trainer.samples_per_epoch=4", "trainer.batch_size=2", "trainer.pictures=0"]
 
 
+class Pipelines(list):
+    """Names of transforms, a list for each pipeline."""
+
+    angles = None
+
+
 @pytest.fixture
 def built(monkeypatch):
-    """Names of the transforms of each pipeline that crops went through."""
-    found = []
+    """Names of the transforms of each pipeline that crops went through; ``angles`` of pasted copies beside them."""
+    found = Pipelines()
 
     def keep(*args, run=None, **kwargs):
         found.append([type(transform).__name__ for transform in kwargs["augmentation"].transforms])
+        found.angles = kwargs["sampling"].paste_angles
         return run(*args, **kwargs)
 
     original = training_data.TrainingSet
@@ -57,13 +66,22 @@ def oriented(folder: Path) -> list[str]:
     return [line for line in lines if re.search(r"orientation (any|upright): ", line)]
 
 
-@pytest.mark.parametrize("asked", ["any", "upright", "auto"])
-def test_each_value_on_the_demo(tmp_path, run_command, built, asked):
-    """The demo's cells have no up, so that auto leaves all transforms."""
+@pytest.mark.parametrize(
+    ("asked", "left", "views"),
+    [
+        ("any", ["HorizontalFlip", "VerticalFlip", "RandomRotate90"], ALL_VIEWS),
+        ("upright", ["HorizontalFlip"], ("identity", "horizontal_flip")),
+        ("fixed", [], ("identity",)),
+        ("auto", ["HorizontalFlip", "VerticalFlip", "RandomRotate90"], ALL_VIEWS),
+    ],
+)
+def test_each_value_on_the_demo(tmp_path, run_command, built, asked, left, views):
+    """The demo's cells have no up, so that auto leaves all transforms; the checkpoint knows what was shown."""
     words = ["experiment=smoke", "trainer.epochs=1", f"augmentation.orientation={asked}"]
     assert run_command("train", *words, f"hydra.run.dir={tmp_path / 'run'}") == 0
-    turning = ["HorizontalFlip", *(() if asked == "upright" else ("VerticalFlip", "RandomRotate90"))]
-    assert built == [[*turning, "RandomBrightnessContrast"]]
+    assert built == [[*left, "RandomBrightnessContrast"]]
+    assert built.angles == ((-15, 15) if asked in ("upright", "fixed") else (0, 360))
+    assert Checkpoint.read(tmp_path / "run" / "best.pt").views == views
     kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["augmentation"]["orientation"]
     assert kept == ("any" if asked == "auto" else asked)
     said = oriented(tmp_path / "run")

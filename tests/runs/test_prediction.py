@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from unet_train.checkpoint import Checkpoint
 from unet_train.data.io.images import read_image, read_labels, write_image
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import volume_statistics
@@ -182,6 +184,26 @@ def test_a_second_run_skips_what_is_done_and_only_that(tmp_path, threshold_model
     assert "3 of 3 images predicted" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("views", "word", "said"),
+    [
+        (("identity", "horizontal_flip"), "true", "horizontal flip"),
+        (("identity",), "true", "tta=all"),
+        (("identity",), "all", "8"),
+    ],
+)
+def test_tta_says_what_it_averages_over(tmp_path, threshold_model, run_command, capsys, views, word, said):
+    image = put(tmp_path / "a.png", drawn(0))
+    path = threshold_model()
+    replace(Checkpoint.read(path), views=views, path=None).write(path)
+    words = ["predict", f"ckpt={path}", f"input={image}", f"output={tmp_path / 'out'}", f"tta={word}"]
+    assert run_command(*words) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"tta={word}")]
+    assert said in line
+    assert run_command(*words) == 0
+    assert "1 of 1 done already" in capsys.readouterr().out
+
+
 def test_results_of_another_model_or_of_a_namesake_are_not_mixed(
     tmp_path, threshold_model, run_command, capsys
 ):
@@ -192,7 +214,7 @@ def test_results_of_another_model_or_of_a_namesake_are_not_mixed(
     another = threshold_model("other.pt", threshold=0.2)
     assert run_command("predict", f"ckpt={another}", f"input={first}", output) == 2
     assert "another model" in one_line(capsys)
-    assert run_command("predict", f"ckpt={model}", f"input={first}", output, "tta=true") == 2
+    assert run_command("predict", f"ckpt={model}", f"input={first}", output, "tta=all") == 2
     assert "overwrite=true" in one_line(capsys)
     assert run_command("predict", f"ckpt={model}", f"input={other}", output) == 1
     assert re.search(rf"{re.escape(str(other))}: .*{re.escape(str(first))}", capsys.readouterr().out)
@@ -324,7 +346,7 @@ def test_objects_where_the_checkpoint_knows_them(tmp_path, threshold_model, run_
     rule = {"min_size": 20, "min_seed": 1}
     model = threshold_model(has_instances=True, objects=rule)
     words = ["predict", f"ckpt={model}", f"input={tmp_path / 'a.png'}", f"output={tmp_path / 'o'}"]
-    assert run_command(*words, "tile.size=32", "tta=true") == 0
+    assert run_command(*words, "tile.size=32", "tta=all") == 0
     objects = tifffile.imread(tmp_path / "o" / "objects" / "a.tif")
     assert objects.dtype == np.uint16
     assert sorted(np.unique(objects, return_counts=True)[1][1:].tolist()) == [100, 375], (

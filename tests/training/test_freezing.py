@@ -9,13 +9,18 @@ from unet_train.models.encoders import build_encoder
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.training.averages import EMA
 from unet_train.training.freezing import (
+    Thaw,
     freeze_encoder,
     frozen_parts,
     frozen_tensors,
     thaw_encoder,
     was_thawed,
 )
+from unet_train.training.losses import CrossEntropy
 from unet_train.training.optimizers import build_optimizer, parameter_groups
+from unet_train.training.precision import choose_precision
+from unet_train.training.schedules import Schedule
+from unet_train.training.train_state import TrainState
 
 ENCODERS = [
     ("unet", {"init_features": 4, "depth": 2}),
@@ -128,6 +133,35 @@ def test_thawed_parameters_join_the_optimizer_at_the_rate_of_the_encoder():
     assert all(part.training for part in model.modules())
     model(torch.rand(1, 3, 32, 32)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_after_the_thaw_the_averages_take_in_what_was_frozen():
+    model = small()
+    freeze_encoder(model, "all")
+    thaw = Thaw(2, lambda: parameter_groups(model, 0.1, 0.0, 1.0), lambda model: model)
+    state = TrainState(
+        model=model,
+        loss=CrossEntropy(),
+        optimizer=build_optimizer(model, "adamw", lr=0.1),
+        schedule=Schedule("constant", total_updates=4),
+        ema=EMA(model, 0.9, frozen_tensors(model)),
+        precision=choose_precision("cpu", "32"),
+        device=torch.device("cpu"),
+        outputs=("background", "cell"),
+        background=True,
+        forward=model,
+        thaw=thaw,
+    )
+    state.thaw_when_due(0)
+    assert model.frozen
+    state.thaw_when_due(1)
+    assert not model.frozen
+    old = {name: value.clone() for name, value in state.ema.average.items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    state.ema.update(model)
+    assert all(not torch.equal(state.ema.average[name], old[name]) for name, _ in model.named_parameters())
 
 
 class Outside(nn.Module):

@@ -10,6 +10,7 @@ from unet_train.data.layouts import LAYOUTS, DatasetKeys
 from unet_train.keys import key, schema_fields
 from unet_train.models.encoders import ENCODERS, EncoderKeys
 from unet_train.registry import Schemas
+from unet_train.symmetries import TTA
 
 OwnObject = dict[str, Any]
 """An object of the user's own, ``_target_`` with its arguments, in place of a section."""
@@ -95,9 +96,9 @@ class Augmentation:
     )
     balance: bool = key("draw the class of such a crop evenly from the whole training part")
     orientation: str = key(
-        "upright: no vertical flip, no turn by more than 15 degrees; any: all transforms; auto: by the data set, "
-        "of a folder by its masks, in doubt upright",
-        choices=("any", "upright", "auto"),
+        "upright: no vertical flip, no turn by more than 15 degrees; fixed: no flip at all either, where left is not "
+        "right; any: all transforms; auto: any or upright, by the data set, of a folder by its masks, in doubt upright",
+        choices=("any", "upright", "fixed", "auto"),
         before="any",
     )
     transforms: list[Any] = key("albumentations transforms: name and arguments, in order")
@@ -262,7 +263,9 @@ class EvalConfig:
     part: str | None = key(
         "what is scored; null: test if the split has one, else val", choices=("train", "val", "test", "all")
     )
-    tta: bool = key("average over the 8 flips and rotations")
+    tta: bool | str = key(
+        "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
+    )
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
@@ -294,7 +297,9 @@ class PredictConfig:
     )
     overwrite: bool = key("do again what is already there")
     probabilities: bool = key("write probabilities too (float16 tif)")
-    tta: bool = key("average over the 8 flips and rotations")
+    tta: bool | str = key(
+        "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
+    )
     intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: as in training")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = key(

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.inference.tta import average_over_symmetries
+from unet_train.inference.tta import average_over_views
+from unet_train.symmetries import IDENTITY
 
 Forward = Callable[[np.ndarray], np.ndarray]
 """Probabilities of a stack of equal images: N×H×W×C uint8 or float32 → N×K×H×W float32."""
@@ -23,7 +24,7 @@ def make_forward(
     *,
     device: torch.device | str = "cpu",
     autocast_dtype: torch.dtype | None = None,
-    tta: bool = False,
+    views: tuple[str, ...] = (IDENTITY,),
 ) -> Forward:
     """Wrap a model as a plain function from image stacks to probability stacks.
 
@@ -62,7 +63,7 @@ def make_forward(
         # N×H×W×C seen as N×C×H×W is already what PyTorch calls channels_last: no copy, and the fast layout.
         pixels = torch.from_numpy(np.require(images, requirements=("C", "W"))).permute(0, 3, 1, 2).to(device)
         with torch.inference_mode():
-            result = average_over_symmetries(network, pixels) if tta else network(pixels)
+            result = network(pixels) if views == (IDENTITY,) else average_over_views(network, pixels, views)
         return result.contiguous().cpu().numpy()
 
     return forward

@@ -21,6 +21,7 @@ from unet_train.inference.objects import PostprocessingParameters, objects_from_
 from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
 from unet_train.preprocessing.intensity import Statistics
+from unet_train.symmetries import IDENTITY
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Predictor:
     dtype : torch.dtype or None
         Autocast type, None for float32.
     tiling : Tiling
-    tta : bool
-        Average over the 8 flips and quarter turns.
+    views : tuple of str
+        Flips and quarter turns of the image (`symmetries`) that are averaged over.
     """
 
     model: nn.Module
@@ -65,7 +66,7 @@ class Predictor:
     device: str = "cpu"
     dtype: torch.dtype | None = None
     tiling: Tiling = field(default_factory=Tiling)
-    tta: bool = False
+    views: tuple[str, ...] = (IDENTITY,)
     postprocessing: PostprocessingParameters | None = None
 
     @cached_property
@@ -176,7 +177,7 @@ class Predictor:
             device=self.device,
             autocast_dtype=self.dtype,
             tiling=tiling or self.tiling,
-            tta=self.tta,
+            views=self.views,
         )
 
     def decode(self, outputs: np.ndarray) -> Prediction:

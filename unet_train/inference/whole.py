@@ -12,6 +12,7 @@ from unet_train.inference import tiled
 from unet_train.inference.forward import evaluating, make_forward, memory_advice
 from unet_train.inference.tiled import Tiling
 from unet_train.preprocessing.intensity import check_image, image_statistics
+from unet_train.symmetries import IDENTITY
 
 WHOLE = Tiling()
 
@@ -25,7 +26,7 @@ def predict_probabilities(
     device: torch.device | str = "cpu",
     autocast_dtype: torch.dtype | None = None,
     tiling: Tiling = WHOLE,
-    tta: bool = False,
+    views: tuple[str, ...] = (IDENTITY,),
 ) -> np.ndarray:
     """Predict the probabilities of the model's outputs for every pixel of one image as the network sees it.
 
@@ -48,8 +49,8 @@ def predict_probabilities(
         Lower precision of the network (bfloat16, float16); probabilities are made in float32 all the same.
     tiling : Tiling
         Tiles in pixels of `image`, blended (see `tiled.predict_tiled`), or the whole image at once.
-    tta : bool
-        Average over the 8 flips and quarter turns of the image.
+    views : tuple of str
+        Flips and quarter turns of the image (`symmetries`) that are averaged over.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def predict_probabilities(
         # Left alone, the model would normalise what it sees: each tile by itself.
         statistics = image_statistics(image)
         mean, std = statistics.mean, statistics.std
-    forward = make_forward(model, mean, std, device=device, autocast_dtype=autocast_dtype, tta=tta)
+    forward = make_forward(model, mean, std, device=device, autocast_dtype=autocast_dtype, views=views)
     with evaluating(model), memory_advice(image.shape[:2]):
         tile = tiling.size
         if tile == "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from unet_train.config.schema import EvalConfig, OwnObject, PredictConfig, Tile
 from unet_train.data.description import DataDescription
 from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.spec import build_model
-from unet_train.models.weights import brain_mri_spec, load_brain_mri
+from unet_train.models.weights import BRAIN_MRI_VIEWS, brain_mri_spec, load_brain_mri
 from unet_train.runs.factory import custom_encoder
+from unet_train.symmetries import IDENTITY, views_text
 from unet_train.training.precision import choose_accelerator, choose_precision
 
 
@@ -33,14 +34,14 @@ class PredictorSettings:
     accelerator, precision : str
         As `trainer.accelerator` and `trainer.precision`.
     tiling : Tiling
-    tta : bool
-        Average over the 8 flips and quarter turns.
+    tta : bool or "all"
+        Average over the flips and quarter turns of training, or over all eight.
     """
 
     accelerator: str = "auto"
     precision: str = "auto"
     tiling: Tiling = field(default_factory=lambda: Tiling("auto"))
-    tta: bool = False
+    tta: bool | str = False
 
     @classmethod
     def of(cls, config: EvalConfig | PredictConfig) -> PredictorSettings:
@@ -74,6 +75,20 @@ def load_predictor(
     return _predictor(checkpoint, settings, device, custom_encoder(encoder)), checkpoint, path
 
 
+def tell_views(tta: bool | str, predictors: Sequence[Predictor]) -> list[str]:
+    """What ``tta`` averages over, in a line; nothing without it."""
+    if not tta:
+        return []
+    found = dict.fromkeys(predictor.views for predictor in predictors)
+    if found.keys() == {(IDENTITY,)}:
+        return [
+            "tta=true: training used no flips and no quarter turns, so each image is predicted once; tta=all averages "
+            "over all 8"
+        ]
+    each = "" if len(found) == 1 else " (each model over its own)"
+    return [f"tta={str(tta).lower()}: mean over {'; '.join(map(views_text, found))}{each}"]
+
+
 def brain_mri_predictor(
     path: str | None = None, settings: PredictorSettings | None = None
 ) -> tuple[Predictor, list[str]]:
@@ -95,7 +110,7 @@ def brain_mri_predictor(
         channels=spec.in_channels,
         normalisation="brain",
     )
-    published = Checkpoint(model=spec, data=data, state_dict=model.state_dict())
+    published = Checkpoint(model=spec, data=data, state_dict=model.state_dict(), views=BRAIN_MRI_VIEWS)
     return _predictor(published, settings, device), report.summary()
 
 

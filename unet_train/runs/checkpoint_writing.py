@@ -92,6 +92,7 @@ class CheckpointWriter:
             image_hashes=data.hashes,
             truth_hashes=data.truth_hashes,
             versions=versions_here(),
+            views=run.views,
         )
 
 

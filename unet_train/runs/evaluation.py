@@ -38,7 +38,7 @@ from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
 from unet_train.reporting.tables import format_rows, format_table, interval_text
 from unet_train.runs.check_files import check_files
-from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor
+from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor, tell_views
 from unet_train.runs.counts_file import COUNTS, write_counts
 from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
 from unet_train.runs.factory import build_source, build_split
@@ -89,7 +89,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         raise UserError(
             f"{len(report.problems)} problem(s) in the data, listed above, the first: {report.problems[0]}"
         )
-    for note in source.notes:
+    for note in [*source.notes, *tell_views(config.tta, [predictor])]:
         LOGGER.info(note)
     if source.has_background != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
@@ -131,6 +131,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         "ckpt": str(path),
         "epoch": checkpoint.epoch,
         "tta": config.tta,
+        "views": list(predictor.views),
         "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
         "trained_on_images": seen,

@@ -46,6 +46,7 @@ from unet_train.reporting.report import (
 )
 from unet_train.reporting.report_plots import scores_by_class, scores_by_image, training_curves
 from unet_train.reporting.tables import ABSENT, interval_text, number_text
+from unet_train.symmetries import views_text
 from unet_train.training.evaluation import Evaluation, ImageResult, never_predicted_line
 
 Intervals = Mapping[str, tuple[float, float] | None]
@@ -186,7 +187,10 @@ def _facts(found: Evaluated) -> list[tuple[str, str]]:
             f"{metrics['dataset']}, {metrics['root']}" if metrics["root"] != "None" else metrics["dataset"],
         ),
         ("part", f"{metrics['part']}: {images}"),
-        ("scored", scored + (", averaged over 8 flips and rotations" if metrics["tta"] else "")),
+        (
+            "scored",
+            scored + (f", mean over {views_text(metrics['views'])}" if len(metrics["views"]) > 1 else ""),
+        ),
         ("model", f"{encoder.get('kind') or encoder.get('_target_')}" + (f" ({named})" if named else "")),
         ("checkpoint", f"{found.path}, epoch {checkpoint.epoch}" if checkpoint.epoch else str(found.path)),
     ]

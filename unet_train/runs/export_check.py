@@ -21,6 +21,7 @@ from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import Tiling
 from unet_train.preprocessing.intensity import Statistics, rescale
 from unet_train.runs.factory import build_source
+from unet_train.symmetries import IDENTITY
 
 WHOLE_IMAGES = 2
 LARGEST_SIDE = 1024
@@ -120,7 +121,7 @@ def _of_the_run(checkpoint: Checkpoint, data: DataDescription) -> OwnImages:
 def draw_cases(graph: PredictionGraph, predictor: Predictor, images: OwnImages) -> list[Case]:
     """Every image whole, and a batch of three crops of an odd size of the first."""
     cases = []
-    predictor = replace(predictor, tiling=Tiling(), tta=False)  # as the graph does it
+    predictor = replace(predictor, tiling=Tiling(), views=(IDENTITY,))  # as the graph does it
     for name, picture, statistics in zip(images.names, images.pictures, images.statistics, strict=True):
         cases.append(_case(name, graph, predictor, [_middle(picture)], statistics))
     first, statistics = images.pictures[0], images.statistics[0]

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.orientation import decide, look, sample
-from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation, upright
+from unet_train.data.augmentation.pipeline import (
+    ORIENTATIONS,
+    Augmentation,
+    build_augmentation,
+    oriented,
+)
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.runs.training_data import TrainingData
 
 
 def augmentation_for(composed: Composed[TrainConfig], data: TrainingData) -> tuple[Augmentation, list[str]]:
-    """The transforms, without those that turn up down where the images have an up; what was decided, in a line.
+    """The transforms that `augmentation.orientation` leaves; what ``auto`` decided, in a line.
 
     The run's config keeps the decision in place of ``auto``, so that a resumed run cannot decide otherwise.
     """
     section = composed.config.augmentation
-    level = upright(section.transforms)
-    if section.orientation == "any" or level == section.transforms:
-        return build_augmentation(section.transforms, check=False), []
+    matters = section.touching_share > 0 or oriented(section.transforms, "upright") != section.transforms
     said = []
-    if section.orientation == "auto":
+    if section.orientation == "auto" and matters:
         section.orientation, reason = orientation_of(data.source, data.split.train)
         composed.tree["augmentation"]["orientation"] = section.orientation
         other = (
@@ -32,9 +35,8 @@ def augmentation_for(composed: Composed[TrainConfig], data: TrainingData) -> tup
             else "upright leaves out vertical flips and turns"
         )
         said = [f"orientation {section.orientation}: {reason}; augmentation.orientation={other}"]
-    return build_augmentation(
-        level if section.orientation == "upright" else section.transforms, check=False
-    ), said
+    left = section.orientation if section.orientation in ORIENTATIONS else "any"
+    return build_augmentation(oriented(section.transforms, left), check=False), said
 
 
 def orientation_of(source: Source, records: Sequence[Record]) -> tuple[str, str]:

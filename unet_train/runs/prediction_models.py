@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,15 @@ from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Predictor, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
 from unet_train.preprocessing.intensity import Statistics
-from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
+from unet_train.runs.checkpoint_files import (
+    PredictorSettings,
+    brain_mri_predictor,
+    load_predictor,
+    tell_views,
+)
 from unet_train.runs.prediction_inputs import Inputs, Job, checkpoint_names
 from unet_train.runs.prediction_record import describe_models
+from unet_train.symmetries import ALL_VIEWS, IDENTITY
 
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """What goes wrong with one result and will with the next: a full disk, a folder that may not be written."""
@@ -119,8 +125,9 @@ class Models:
         if config.tile.size is not None:
             tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
         description = describe_models(
-            [p.model for p in predictors], intensity_range, config.tta, first.postprocessing
+            [p.model for p in predictors], intensity_range, _described(predictors), first.postprocessing
         )
+        notes = [*notes, *tell_views(config.tta, predictors)]
         return cls(predictors, intensity_range, declared is not None, description, notes)
 
     def read(self, path: Path) -> np.ndarray:
@@ -132,6 +139,14 @@ class Models:
             As `Predictor.read`.
         """
         return self.first.read(path, intensity_range=self.intensity_range, grey_as_rgb=self.as_declared)
+
+
+def _described(predictors: Sequence[Predictor]) -> bool | list[tuple[str, ...]]:
+    """What is averaged over, for the record of a folder: one view and all eight as earlier versions wrote them."""
+    views = [predictor.views for predictor in predictors]
+    if set(views) == {(IDENTITY,)}:
+        return False
+    return True if set(views) == {ALL_VIEWS} else views
 
 
 class Volumes:

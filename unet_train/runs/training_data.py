@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from unet_train.config.schema import TrainConfig
-from unet_train.data.augmentation.pipeline import Augmentation
+from unet_train.data.augmentation.pasting import ANY_ANGLE
+from unet_train.data.augmentation.pipeline import STEEPEST, Augmentation
 from unet_train.data.check import Report, find_copies, format_problems, missing_classes
 from unet_train.data.description import DataDescription
 from unet_train.data.loading.training_set import Sampling, TrainingSet, WeightMap
@@ -121,6 +122,7 @@ def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmenta
             foreground_share=crops.foreground_share,
             balance=crops.balance,
             touching_share=crops.touching_share,
+            paste_angles=ANY_ANGLE if crops.orientation in ("any", "auto") else (-STEEPEST, STEEPEST),
         ),
         preprocessing=data.description.preprocessing,
         augmentation=augmentation,

@@ -15,6 +15,7 @@ from unet_train.config.checks import expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import Loss, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation
+from unet_train.data.augmentation.views import training_views
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.spec import ModelSpec
@@ -45,6 +46,8 @@ class Run:
     state: TrainState
     notes: list[str]
     """What was decided on the way, for the person."""
+    views: tuple[str, ...]
+    """Flips and quarter turns that the augmentation shows the net, see `data.augmentation.views`."""
 
     @property
     def config(self) -> TrainConfig:
@@ -106,7 +109,13 @@ def set_up(
         said = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.outputs, weights, strict=True))
         notes.append(f"class weights ({config.loss.class_weights}): {said}")
     state = train_state(config, hardware, data, model, weights, updates)
-    return Run(composed, hardware, data, training, settings, state, notes)
+    views, unknown = training_views(augmentation.transforms)
+    if unknown:
+        notes.append(
+            f"augmentation.transforms: it is not known whether {', '.join(unknown)} flips or turns images; tta=true "
+            "counts it as no flip and no turn"
+        )
+    return Run(composed, hardware, data, training, settings, state, notes, views)
 
 
 def class_weights(config: TrainConfig, training: TrainingSet, outputs: int) -> list[float] | None:

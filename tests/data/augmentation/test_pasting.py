@@ -62,6 +62,21 @@ def test_the_halo_does_not_run_over_other_objects():
         np.testing.assert_array_equal(new_image[others], image[others])
 
 
+def test_the_angle_of_a_copy_stays_within_its_range():
+    """An image without an up or a right: its long side still lies level after at most 15 degrees."""
+    image, classes, instances = two_squares()
+    instances[instances == 3] = 0
+    instances[10:14, 10:34] = 7  # four times as wide as it is high
+    sides = {}
+    for angles in [(-15.0, 15.0), (0.0, 360.0)]:
+        copies = [
+            take_copy(image, classes, instances, np.random.default_rng(seed), angles) for seed in range(12)
+        ]
+        sides[angles] = [np.ptp(np.nonzero(copy.own)[0]) < np.ptp(np.nonzero(copy.own)[1]) for copy in copies]
+    assert all(sides[(-15.0, 15.0)])
+    assert not all(sides[(0.0, 360.0)])
+
+
 def test_objects_cut_off_by_the_edge_are_no_donors_and_an_empty_window_stays():
     image, classes, instances = two_squares()
     rng = np.random.default_rng(0)

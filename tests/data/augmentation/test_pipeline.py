@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from unet_train.data.augmentation.elastic import PaperElastic
-from unet_train.data.augmentation.pipeline import A, build_augmentation, upright
+from unet_train.data.augmentation.pipeline import A, build_augmentation, oriented
 from unet_train.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "augmentation"
@@ -339,7 +339,7 @@ BLUR = {"name": "GaussianBlur", "p": 0.2}
 )
 def test_upright_keeps_what_leaves_up_where_it_is(given, left):
     before = yaml.safe_dump(given)
-    assert upright(given) == left
+    assert oriented(given, "upright") == left
     assert yaml.safe_dump(given) == before
     build_augmentation(left)
 
@@ -347,7 +347,7 @@ def test_upright_keeps_what_leaves_up_where_it_is(given, left):
 @pytest.mark.parametrize("name", NAMES)
 def test_upright_pipelines_never_turn_a_gradient_over(name):
     """Values grow downwards; after any draw the lower third is still the brighter one."""
-    level = [sure(t) for t in upright(pipeline(name))]
+    level = [sure(t) for t in oriented(pipeline(name), "upright")]
     augmentation = build_augmentation(level)
     y, x = np.mgrid[:SIZE, :SIZE]
     labels = y.astype(np.uint8)

@@ -13,6 +13,7 @@ from unet_train.data.distances import distance_to_zero
 HALO = 6
 """Pixels of its own surroundings that come with a copy and fade out (the bright halo of phase contrast)."""
 SCALES = (0.5, 1.1)
+ANY_ANGLE = (0.0, 360.0)
 LARGEST_OVERLAP = 0.25
 """Share of the copy; what overlaps is cut from one of the two, so that they meet along a line."""
 TRIES = 4
@@ -93,9 +94,13 @@ def paste_beside(
 
 
 def take_copy(
-    image: np.ndarray, classes: np.ndarray, instances: np.ndarray, rng: np.random.Generator
+    image: np.ndarray,
+    classes: np.ndarray,
+    instances: np.ndarray,
+    rng: np.random.Generator,
+    angles: tuple[float, float] = ANY_ANGLE,
 ) -> Patch | None:
-    """Copy a random whole object of an image, turned by any angle and scaled by `SCALES`.
+    """Copy a random whole object of an image, rotated by an angle of a range (degrees) and scaled by `SCALES`.
 
     Objects that touch the image's edge are not whole; without another one the answer is None.
     """
@@ -116,7 +121,7 @@ def take_copy(
         for side, length in zip(box, instances.shape, strict=True)
     )
     part = instances[rows, columns]
-    scale, angle = float(rng.uniform(*SCALES)), float(rng.uniform(0, 360))
+    scale, angle = float(rng.uniform(*SCALES)), float(rng.uniform(*angles))
     side = int(np.ceil(np.hypot(*part.shape) * max(scale, 1.0))) + 2
     matrix = cv2.getRotationMatrix2D(((part.shape[1] - 1) / 2, (part.shape[0] - 1) / 2), angle, scale)
     matrix[:, 2] += (side - part.shape[1]) / 2, (side - part.shape[0]) / 2

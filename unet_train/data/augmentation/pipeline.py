@@ -76,7 +76,7 @@ class Augmentation:
         self._compose = self._make(self.transforms)
         self.warps = any(_warps(transform) for transform in self.transforms)
         self.turns = any(_turns(transform) for transform in self.transforms)
-        self._foreign = any(_foreign(transform) for transform in self.transforms)
+        self._foreign = any(is_foreign(transform) for transform in self.transforms)
 
     def _make(self, transforms: list[Any]) -> A.Compose:
         # mask_interpolation is set again in every transform: no configuration may interpolate labels.
@@ -207,38 +207,49 @@ def build_augmentation(
     return built
 
 
-_DROPPED = ("VerticalFlip", "RandomRotate90", "Transpose")
+_UPRIGHT = ("VerticalFlip", "RandomRotate90", "Transpose")
+_DROPPED = {"any": (), "upright": _UPRIGHT, "fixed": (*_UPRIGHT, "HorizontalFlip", "D4")}
+ORIENTATIONS = tuple(_DROPPED)
+"""What ``augmentation.orientation`` may be once it is decided, see `oriented`."""
 _ROTATED = {"Affine": "rotate", "Rotate": "limit", "SafeRotate": "limit", "ShiftScaleRotate": "rotate_limit"}
-_STEEPEST = 15.0
+STEEPEST = 15.0
+"""Degrees of rotation that leave up where it is."""
 
 
-def upright(transforms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The transforms that leave up where it is: what ``augmentation.orientation=upright`` makes of a list.
+def oriented(transforms: Sequence[Mapping[str, Any]], orientation: str) -> list[dict[str, Any]]:
+    """What ``augmentation.orientation`` leaves of a list of transforms.
 
-    ``VerticalFlip``, ``RandomRotate90`` and ``Transpose`` go; of the eight ways to lay a square (``D4``) the
-    ``HorizontalFlip`` is left, in half of the cases; rotations (``Affine.rotate``, ``Rotate.limit``,
-    ``SafeRotate.limit``, ``ShiftScaleRotate.rotate_limit``) stay within ±15 degrees. Containers are looked into, and
-    go if nothing is left. In one that chooses, a ``NoOp`` takes the place of what goes, so that what it stood beside
-    is not chosen more often. Everything else, transforms of one's own too, is taken to keep up where it is.
+    ``any`` leaves all of them. With ``upright`` up stays where it is: ``VerticalFlip``, ``RandomRotate90`` and
+    ``Transpose`` go; of the eight ways to lay a square (``D4``) the ``HorizontalFlip`` is left, in half of the cases;
+    rotations (``Affine.rotate``, ``Rotate.limit``, ``SafeRotate.limit``, ``ShiftScaleRotate.rotate_limit``) stay
+    within ±15 degrees. With ``fixed`` left stays where it is too: ``HorizontalFlip`` and ``D4`` go as well.
+    Containers are looked into, and go if nothing is left. In one that chooses, a ``NoOp`` takes the place of what
+    goes, so that what it stood beside is not chosen more often. Everything else, transforms of one's own too, is
+    taken to keep up and left where they are.
 
     Parameters
     ----------
     transforms : sequence of mapping
         As for `build_augmentation`, which is to have accepted them; they are not changed.
+    orientation : str
+        Of `ORIENTATIONS`.
 
     Returns
     -------
     list of dict
     """
-    kept = (_upright(item) for item in transforms)
+    if orientation == "any":
+        return [dict(item) for item in transforms]
+    kept = (_oriented(item, orientation) for item in transforms)
     return [item for item in kept if item is not None]
 
 
-def _upright(item: Mapping[str, Any]) -> dict[str, Any] | None:
+def _oriented(item: Mapping[str, Any], orientation: str) -> dict[str, Any] | None:
     made_by = _find(str(item["name"]), _KEY) if "name" in item else _load(str(item["_target_"]), _KEY)
     kinds = [kind.__name__ for kind in inspect.getmro(made_by)] if isinstance(made_by, type) else []
-    kind = next((name for name in kinds if name in (*_DROPPED, "D4", *_ROTATED)), None)
-    if kind in _DROPPED:
+    dropped = _DROPPED[orientation]
+    kind = next((name for name in kinds if name in (*dropped, "D4", *_ROTATED)), None)
+    if kind in dropped:
         return None
     if kind == "D4":
         return {"name": "HorizontalFlip", "p": 0.5 * _argument(item, made_by, "p")}
@@ -247,7 +258,7 @@ def _upright(item: Mapping[str, Any]) -> dict[str, Any] | None:
         return {**item, angle: _level(_argument(item, made_by, angle), symmetric=kind != "Affine")}
     if not isinstance(item.get("transforms"), Sequence):
         return dict(item)
-    inner = [(one, _upright(one)) for one in item["transforms"]]
+    inner = [(one, _oriented(one, orientation)) for one in item["transforms"]]
     if all(found is None for _, found in inner):
         return None
     if "Sequential" in kinds:
@@ -270,7 +281,7 @@ def _level(angles: Any, symmetric: bool) -> list[float]:
     if isinstance(angles, int | float):
         # albumentations takes one number as a range in both directions, but for Affine as the angle itself.
         angles = (-angles, angles) if symmetric else (angles, angles)
-    low, high = max(min(angles), -_STEEPEST), min(max(angles), _STEEPEST)
+    low, high = max(min(angles), -STEEPEST), min(max(angles), STEEPEST)
     return [float(low), float(high)] if low <= high else [0.0, 0.0]
 
 
@@ -363,9 +374,9 @@ def _warps(transform: Any) -> bool:
     return hasattr(transform, "border_mode")
 
 
-def _foreign(transform: Any) -> bool:
-    """Whether a transform, or one inside it, is neither albumentations' nor ours."""
-    if any(_foreign(one) for one in getattr(transform, "transforms", None) or ()):
+def is_foreign(transform: Any) -> bool:
+    """Whether a built transform, or one inside it, is neither albumentations' nor ours."""
+    if any(is_foreign(one) for one in getattr(transform, "transforms", None) or ()):
         return True
     return type(transform).__module__.partition(".")[0] not in ("albumentations", __name__.partition(".")[0])
 
@@ -377,7 +388,7 @@ def _turns(transform: Any) -> bool:
         return any(_turns(one) for one in inner)
     if isinstance(transform, A.Affine | A.Rotate):
         angles = transform.limit if isinstance(transform, A.Rotate) else transform.rotate
-        return max(map(abs, angles)) > _STEEPEST
+        return max(map(abs, angles)) > STEEPEST
     level = (A.ImageOnlyTransform, A.HorizontalFlip, A.VerticalFlip, A.NoOp, PaperElastic)
     return not isinstance(transform, level)
 

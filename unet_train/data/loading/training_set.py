@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
-from unet_train.data.augmentation.pasting import paste_beside, take_copy
+from unet_train.data.augmentation.pasting import ANY_ANGLE, paste_beside, take_copy
 from unet_train.data.augmentation.pipeline import Augmentation
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source
@@ -138,6 +138,8 @@ class Sampling:
     touching_share : float
         Share of the samples in which a copy of one of the image's objects is pasted to touch another
         (`pasting`); target and weights are made anew there. Needs instances.
+    paste_angles : (float, float)
+        Range of the angle, in degrees, that such a copy is rotated by.
     margin : int or None
         Pixels cut around the crop and cut off again after the augmentation, so that rotation and zooming
         fetch the real surroundings; None: an eighth of the crop if the augmentation warps, else 0.
@@ -154,6 +156,7 @@ class Sampling:
     foreground_share: float = 0.5
     balance: bool = False
     touching_share: float = 0.0
+    paste_angles: tuple[float, float] = ANY_ANGLE
     margin: int | None = None
 
     def __post_init__(self) -> None:
@@ -415,7 +418,7 @@ class TrainingSet(Dataset[Sample]):
         rng = np.random.default_rng(draw)
         if rng.random() >= self.sampling.touching_share:
             return image, maps
-        patch = take_copy(read.image, *read.truth, rng)
+        patch = take_copy(read.image, *read.truth, rng, self.sampling.paste_angles)
         if patch is None:
             return image, maps
         image, classes, instances = paste_beside(image, classes, instances, patch, rng)

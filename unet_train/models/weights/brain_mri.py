@@ -19,6 +19,9 @@ BRAIN_MRI_URL = (
 PUBLISHED_SHA256 = "e012d006"
 """What the sha256 of the published file begins with."""
 
+BRAIN_MRI_VIEWS = ("identity", "horizontal_flip")
+"""The flips and turns its training used, see `unet_train.symmetries`."""
+
 NOT_PUBLISHED = f"this is not the published file: its sha256 does not begin with {PUBLISHED_SHA256}"
 
 
