@@ -229,6 +229,27 @@ class Tile:
     batch: int = key("tiles per forward pass", at_least=1)
 
 
+@dataclass
+class Objects:
+    """How objects are cut out of a model's probabilities, where that is to be otherwise than in its checkpoint."""
+
+    seed_threshold: float | None = key(
+        "seed probability above which connected pixels begin an object; higher merges less, and misses more; null: "
+        "as chosen on validation images",
+        at_least=0,
+        below=1,
+    )
+    threshold: float | None = key(
+        "foreground probability above which a pixel can belong to an object; null: as chosen",
+        at_least=0,
+        below=1,
+    )
+    min_size: int | None = key("objects of fewer pixels are dropped; null: as chosen", at_least=0)
+    open: int | None = key(
+        "parts of an object thinner than twice as many pixels are cut off; null: as chosen", at_least=0
+    )
+
+
 # --- the commands' own keys ---------------------------------------------------------------------------
 @dataclass
 class TrainConfig:
@@ -266,6 +287,13 @@ class EvalConfig:
     tta: bool | str = key(
         "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
     )
+    threshold: Any = key(
+        "for two classes: probability from which a pixel is foreground, a number or {CLASS: number}; null: 0.5"
+    )
+    objects: Objects = key("how objects are cut out; null: as in the checkpoint")
+    scale: float | None = key(
+        "working resolution over the image's own; null: as in training", at_least=0.01, at_most=100
+    )
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
@@ -299,6 +327,13 @@ class PredictConfig:
     probabilities: bool = key("write probabilities too (float16 tif)")
     tta: bool | str = key(
         "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
+    )
+    threshold: Any = key(
+        "for two classes: probability from which a pixel is foreground, a number or {CLASS: number}; null: 0.5"
+    )
+    objects: Objects = key("how objects are cut out; null: as in the checkpoint")
+    scale: float | None = key(
+        "working resolution over the image's own; null: as in training", at_least=0.01, at_most=100
     )
     intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: as in training")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
@@ -390,6 +425,7 @@ SECTIONS: dict[str, tuple[str, Mapping[str, type]]] = {
     "trainer": ("", {"": Trainer}),
     "checkpoint": ("", {"": Checkpoint}),
     "tile": ("", {"": Tile}),
+    "objects": ("", {"": Objects}),
 }
 """Section of a config → (the key that tells the kinds apart, schema by kind)."""
 

@@ -17,6 +17,7 @@ from unet_train.data.description import DataDescription
 from unet_train.data.io.images import image_size, read_image, scale_pixels
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
+from unet_train.inference.decision import class_ids
 from unet_train.inference.objects import PostprocessingParameters, objects_from_maps
 from unet_train.inference.tiled import Tiling
 from unet_train.inference.whole import predict_probabilities
@@ -59,6 +60,8 @@ class Predictor:
     tiling : Tiling
     views : tuple of str
         Flips and quarter turns of the image (`symmetries`) that are averaged over.
+    threshold : float or None
+        For two classes: foreground probability above which a pixel is foreground. None: the most probable class.
     """
 
     model: nn.Module
@@ -68,6 +71,7 @@ class Predictor:
     tiling: Tiling = field(default_factory=Tiling)
     views: tuple[str, ...] = (IDENTITY,)
     postprocessing: PostprocessingParameters | None = None
+    threshold: float | None = None
 
     @cached_property
     def target(self) -> Target:
@@ -183,7 +187,7 @@ class Predictor:
     def decode(self, outputs: np.ndarray) -> Prediction:
         """The data set's classes from the model's outputs (K×H×W float32)."""
         probabilities = self.target.class_probabilities(outputs, self.data.scale)
-        return Prediction(outputs, probabilities, probabilities.argmax(0).astype(np.uint8))
+        return Prediction(outputs, probabilities, class_ids(probabilities, self.threshold))
 
     def predict(self, image: np.ndarray, statistics: Statistics | None = None) -> Prediction:
         """Predict one image.

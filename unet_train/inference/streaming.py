@@ -20,6 +20,7 @@ import numpy as np
 
 from unet_train.data.io.large_tif import TifRegions, write_label_tiles
 from unet_train.errors import UserError
+from unet_train.inference.decision import class_ids
 from unet_train.inference.forward import evaluating, memory_advice
 from unet_train.inference.predictor import Predictor
 from unet_train.inference.tiled import (
@@ -154,7 +155,8 @@ def predict_large(
             blocks = to_classes(
                 stream_probabilities(
                     predict, regions, axes[0], axes[1], folder=Path(output).parent, progress=progress
-                )
+                ),
+                predictor.threshold,
             )
             preview = _Preview(regions, len(data.classes))
             tiles = raster_tiles(preview.watch(blocks), regions.shape[:2], OUTPUT_TILE, Path(output).parent)
@@ -319,10 +321,10 @@ def stream_probabilities(
                     progress(i * len(columns) + j + 1, len(rows) * len(columns))
 
 
-def to_classes(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The most probable class (uint8) of every pixel of the blocks."""
+def to_classes(blocks: Iterator[Block], threshold: float | None = None) -> Iterator[Block]:
+    """The class (uint8) of every pixel of the blocks, as `decision.class_ids` takes it."""
     for top, left, probabilities in blocks:
-        yield top, left, probabilities.argmax(0).astype(np.uint8)
+        yield top, left, class_ids(probabilities, threshold)
 
 
 def _finished(stretches: list[Stretch]) -> list[int]:

@@ -43,7 +43,7 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
     if not frames:
         raise UserError(f"input={config.input}: no image found")
     jobs = [Job(path, Path(path.stem)) for _, path in frames]
-    record = DoneRecord(output, models.description)
+    record = DoneRecord(output, models.description, models.settings)
     overwrite = config.overwrite
     if not overwrite:
         record.refuse_others(jobs)

@@ -16,6 +16,7 @@ from unet_train.inference.predictor import Predictor, Tiling
 from unet_train.models.spec import build_model
 from unet_train.models.weights import BRAIN_MRI_VIEWS, brain_mri_spec, load_brain_mri
 from unet_train.runs.factory import custom_encoder
+from unet_train.runs.knobs import Knobs
 from unet_train.symmetries import IDENTITY, views_text
 from unet_train.training.precision import choose_accelerator, choose_precision
 
@@ -36,17 +37,20 @@ class PredictorSettings:
     tiling : Tiling
     tta : bool or "all"
         Average over the flips and quarter turns of training, or over all eight.
+    knobs : Knobs
+        What takes the place of the checkpoint's own values.
     """
 
     accelerator: str = "auto"
     precision: str = "auto"
     tiling: Tiling = field(default_factory=lambda: Tiling("auto"))
     tta: bool | str = False
+    knobs: Knobs = field(default_factory=Knobs)
 
     @classmethod
     def of(cls, config: EvalConfig | PredictConfig) -> PredictorSettings:
         """As a command was told."""
-        return cls(config.accelerator, config.precision, tiling_of(config.tile), config.tta)
+        return cls(config.accelerator, config.precision, tiling_of(config.tile), config.tta, Knobs.of(config))
 
 
 def load_predictor(
@@ -120,13 +124,14 @@ def _predictor(
     device: str,
     custom: Callable[[int], torch.nn.Module] | None = None,
 ) -> Predictor:
-    return checkpoint.to_predictor(
+    predictor = checkpoint.to_predictor(
         device=device,
         dtype=choose_precision(device, settings.precision).dtype,
         tiling=settings.tiling,
         tta=settings.tta,
         custom=custom,
     )
+    return settings.knobs.applied(predictor)
 
 
 def parameters(model: torch.nn.Module) -> int:

@@ -72,9 +72,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     UserError
     """
     log_to(None)
-    predictor, checkpoint, path = load_predictor(
-        config.ckpt, PredictorSettings.of(config), encoder=config.encoder
-    )
+    settings = PredictorSettings.of(config)
+    predictor, checkpoint, path = load_predictor(config.ckpt, settings, encoder=config.encoder)
     source, records, part, dataset, own = choose_records(config, overrides, checkpoint)
     name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
@@ -132,6 +131,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         "epoch": checkpoint.epoch,
         "tta": config.tta,
         "views": list(predictor.views),
+        "settings": settings.knobs.words,
         "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
         "trained_on_images": seen,
@@ -280,6 +280,8 @@ def choose_records(
     elif other and config.split is None and any(record.part for record in records):
         # The layout says the parts; other data need none to train on.
         parts = {part: [r for r in records if r.part == part] for part in ("train", "val", "test")}
+    elif other and config.split is None and not dataset.test_groups and config.part in (None, "all"):
+        parts = {"test": []}  # all of it is scored, which needs no split, and of one image there is none
     else:
         parts = build_split(config.split or run.split, dataset, records).parts
     # The run's shares are not meant for other data: all of it is new, unless it names a test part itself.

@@ -51,7 +51,7 @@ def predict_run(config: PredictConfig) -> Outcome:
 
 def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output: Path) -> Outcome:
     """Predict images that have nothing to do with each other (but for the normalisation of a volume)."""
-    record = DoneRecord(output, models.description)
+    record = DoneRecord(output, models.description, models.settings)
     todo = inputs.jobs
     if not config.overwrite:
         todo = [job for job in todo if not record.done(job, _wanted(output, job, models, config).values())]

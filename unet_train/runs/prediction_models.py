@@ -80,6 +80,8 @@ class Models:
         Whether the data set's number of channels was declared: then grey files count as RGB, as in training.
     description : str
         The same for the same weights and settings.
+    settings : str
+        The keys that change what is predicted, as typed.
     notes : list of str
     """
 
@@ -87,6 +89,7 @@ class Models:
     intensity_range: tuple[float, float] | None
     as_declared: bool
     description: str
+    settings: str
     notes: list[str]
 
     @property
@@ -124,11 +127,17 @@ class Models:
             notes = [*notes, "objects are cut out by the rule of the first checkpoint that has one"]
         if config.tile.size is not None:
             tile_geometry(config.tile.size, config.tile.overlap, stride_of(first.model))
+        # Words of this version's keys follow only where they are used, so that folders of earlier ones go on.
         description = describe_models(
-            [p.model for p in predictors], intensity_range, _described(predictors), first.postprocessing
+            [p.model for p in predictors],
+            intensity_range,
+            _described(predictors),
+            first.postprocessing,
+            *settings.knobs.words,
         )
         notes = [*notes, *tell_views(config.tta, predictors)]
-        return cls(predictors, intensity_range, declared is not None, description, notes)
+        said = " ".join([*([f"tta={str(config.tta).lower()}"] if config.tta else []), *settings.knobs.words])
+        return cls(predictors, intensity_range, declared is not None, description, said, notes)
 
     def read(self, path: Path) -> np.ndarray:
         """An image as the models take it: H×W×C, uint8 or float32 in [0, 1].

@@ -13,7 +13,11 @@ import torch
 from unet_train.errors import UserError
 from unet_train.runs.prediction_inputs import Job
 
-COLUMNS = ("name", "source", "bytes", "modified", "models")
+COLUMNS = ("name", "source", "bytes", "modified", "models", "settings")
+"""``settings``: the keys that were set, as typed. Files of earlier versions lack this column, and go on without it."""
+
+KEPT = COLUMNS[:-1]
+"""What tells whether an image is done."""
 
 
 class DoneRecord:
@@ -25,17 +29,24 @@ class DoneRecord:
         The output folder.
     models : str
         What the results depend on besides the image, see `describe_models`.
+    settings : str
+        The keys that were set, for a reader.
     """
 
-    def __init__(self, folder: Path, models: str):
+    def __init__(self, folder: Path, models: str, settings: str = ""):
         self.path = folder / "predicted.csv"
         self.models = models
+        self.settings = settings
+        self._columns: tuple[str, ...] = COLUMNS
         self.rows: dict[str, list[str]] = {}
         self._torn = _is_torn(self.path)
         if self.path.is_file():
             with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 # A last line that was cut off by a power failure is of no image that is done.
-                self.rows = {row[0]: row[1:] for row in csv.reader(file) if len(row) == len(COLUMNS)}
+                rows = list(csv.reader(file))
+            if rows and tuple(rows[0]) == KEPT:
+                self._columns = KEPT
+            self.rows = {row[0]: row[1 : len(KEPT)] for row in rows if len(row) == len(self._columns)}
 
     def done(self, job: Job, files: Iterable[Path]) -> bool:
         """Whether `files`, the results of this image as it is now, are there."""
@@ -88,9 +99,9 @@ class DoneRecord:
                 self._torn = False
             writer = csv.writer(file)
             if file.tell() == 0:
-                writer.writerow(COLUMNS)
+                writer.writerow(self._columns)
             self._torn = True
-            writer.writerow([job.name.as_posix(), *row])
+            writer.writerow([job.name.as_posix(), *row, self.settings][: len(self._columns)])
         self._torn = False
 
 
