@@ -438,13 +438,14 @@ def build(config):
     from unet_train.data.augmentation.pipeline import build_augmentation
     from unet_train.data.targets import get_target
     from unet_train.models.spec import ModelSpec, build_model
-    from unet_train.runs.factory import build_loss, build_source, build_split, encoder_params
+    from unet_train.runs.factory import build_loss, build_source, build_split, encoder_params, settle_target
     from unet_train.training.optimizers import build_optimizer
     from unet_train.training.schedules import Schedule
 
     source = build_source(config.dataset)
     records = source.records()
     assert build_split(config.split, config.dataset, records).train
+    settle_target(config, source, None)
     outputs = get_target(config.dataset.target, **config.dataset.target_params).outputs(source.classes)
     assert len(outputs) >= 2
     image = source.read_image(records[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, Iterator, Mapping, ValuesView
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +16,30 @@ T = TypeVar("T")
 def load(target: str) -> Any:
     """What ``package.module:Name`` names, imported now."""
     return EntryPoint(target, target, "").load()
+
+
+class NamesAnd(Collection[str]):
+    """Words, and the names of a registry, which may grow.
+
+    Parameters
+    ----------
+    registry : Registry
+    words : str
+        What can be said besides; they come first.
+    """
+
+    def __init__(self, registry: Registry[Any], *words: str) -> None:
+        self._registry, self._words = registry, words
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._words or name in self._registry
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._words
+        yield from self._registry
+
+    def __len__(self) -> int:
+        return len(self._words) + len(self._registry)
 
 
 class Registry(Mapping[str, T], Generic[T]):

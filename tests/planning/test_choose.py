@@ -54,7 +54,7 @@ def test_more_than_eight_bits():
 
 def test_touching_objects_are_parted():
     objects = {"objects": 200, "diameter": 56.0}
-    assert "dataset.target" not in plan(**objects, contacts=0.01)
+    assert plan(**objects, contacts=0.01)["dataset.target"].value == "classes"
     chosen = plan(**objects, contacts=0.3)
     assert chosen["dataset.target"].value == "foreground_border"
     assert plan(**objects, contacts=0.3, pretrained=LITE)["dataset.target"].value == "foreground_core"

@@ -356,6 +356,8 @@ def test_objects_where_the_checkpoint_knows_them(tmp_path, threshold_model, run_
         "predicted.csv",
         "masks/a.png",
         "classes/a.tif",
+        "objects.csv",
+        "objects/a.csv",
         "objects/a.tif",
         "overlays/a.png",
     }

@@ -241,7 +241,7 @@ def refuse_without_background(dataset: DatasetKeys, head: str, why: str, remedy:
         raise UserError(
             f"{why}: dataset.instances=true needs a background class; leave dataset.background out"
         )
-    if dataset.target != "classes":
+    if dataset.target not in ("classes", AUTO):
         raise UserError(
             f"{why}: dataset.target={dataset.target} needs a background class; say dataset.target=classes{remedy}"
         )

@@ -318,13 +318,16 @@ class PredictConfig:
     )
     weights: Weights | None = key("weights=brain_mri in place of ckpt: the published brain MRI model")
     input: str = key("an image, a folder (with its sub-folders) or a pattern; an existing path wins")
-    output: str = key("folder for masks/, classes/, overlays/ and, where the model knows them, objects/")
+    output: str = key(
+        "folder for masks/, classes/, overlays/ and, where the model knows them, objects/ and objects.csv"
+    )
     format: str = key(
         "ctc: input is a sequence, output a result folder of the Cell Tracking Challenge",
         choices=("images", "ctc"),
     )
     overwrite: bool = key("do again what is already there")
     probabilities: bool = key("write probabilities too (float16 tif)")
+    roi: bool = key("write each object's outline as a region of ImageJ and Fiji (rois/NAME.zip)")
     tta: bool | str = key(
         "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
     )

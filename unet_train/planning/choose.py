@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unet_train.data.object_target import object_target
 from unet_train.planning.figures import DataFigures, MachineFigures
 from unet_train.planning.pretrained import Pretrained
 
@@ -203,21 +204,21 @@ def _target(data: DataFigures, is_pretrained: bool) -> list[Choice]:
     if not data.objects or not data.has_background or len(data.shares) != 2:
         return []
     if data.contacts < MANY_CONTACTS:
-        return []
-    width = max(2, min(8, round(data.diameter / 14)))
-    # A random start is not sure of the cores for long: SEG 0.39 to 0.56 after 400 steps (docs/results.md).
-    target, what = (
-        ("foreground_core", "the middle of each")
-        if is_pretrained
-        else ("foreground_border", "a rim inside each outline")
-    )
+        return [
+            Choice(
+                "dataset.target",
+                "classes",
+                f"{data.contacts:.0%} of the objects touch another: little to part",
+            )
+        ]
+    target, params, what = object_target(data.diameter, is_pretrained)
     return [
         Choice(
             "dataset.target",
             target,
             f"{data.contacts:.0%} of the objects touch another: {what} is a class, so that they are parted",
         ),
-        Choice("dataset.target_params", {"width": width}, f"for objects {data.diameter:.0f} pixels across"),
+        Choice("dataset.target_params", params, f"for objects {data.diameter:.0f} pixels across"),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from unet_train.config.checks import check_class_count, dataset_root, refuse_wit
 from unet_train.config.schema import OwnObject, TrainConfig
 from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.data.layouts.custom import as_source
+from unet_train.data.object_target import object_target
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
+from unet_train.overrides import as_override
 from unet_train.own_objects import call_target, check_call
 
 if TYPE_CHECKING:
@@ -108,6 +110,48 @@ def settle_intensity_range(
             f"the training images have {found[0]:g} to {found[1]:g}"
         )
     return f"pixel values {found[0]:g} to {found[1]:g}, found in the training images, become 0 and 1"
+
+
+def settle_target(config: TrainConfig, source: Source, objects: Mapping[str, Any] | None) -> str:
+    """Put the name of a target in the place of ``dataset.target=auto``, and its parameters where none are given.
+
+    It is `classes` where nothing has to be parted, and where another key asks for something that only goes with the
+    classes themselves: a sigmoid head, border weights, a weight for each class, a loss of the user's own.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Changed in place.
+    source : Source
+    objects : mapping or None
+        As the check of the files found them (count, diameter); None where objects are not told apart.
+
+    Returns
+    -------
+    str
+        What is to be told, "" for nothing.
+    """
+    dataset, loss = config.dataset, config.loss
+    if dataset.target != AUTO:
+        return ""
+    by_classes = (
+        config.model.head == "sigmoid"
+        or isinstance(loss, dict)
+        or loss.border_weights is not None
+        or isinstance(loss.class_weights, list)
+    )
+    if not objects or len(source.classes) != 2 or not source.has_background or by_classes:
+        dataset.target = "classes"
+        return ""
+    dataset.target, params, what = object_target(
+        objects.get("diameter") or 0.0, config.weights.kind != "random"
+    )
+    dataset.target_params = params | dict(dataset.target_params)
+    said = as_override("dataset.target_params", dataset.target_params)
+    return (
+        f"the masks tell objects apart: {what} is a class, so that touching ones are parted (dataset.target="
+        f"{dataset.target} {said}; dataset.target=classes learns the masks alone)"
+    )
 
 
 def unset_keys(dataset: DatasetKeys) -> set[str]:

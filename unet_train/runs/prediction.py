@@ -12,12 +12,15 @@ from unet_train.atomic import writing
 from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import image_size, write_image, write_labels
+from unet_train.data.io.pixel_size import pixel_size
 from unet_train.errors import UserError
 from unet_train.inference import streaming
+from unet_train.inference.object_table import measure_objects
 from unet_train.inference.predictor import Prediction, Predictor, average
 from unet_train.log import LOGGER, log_to
-from unet_train.reporting.overlays import overlay
+from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.challenge_prediction import predict_sequence
+from unet_train.runs.object_files import join_tables, write_object_regions, write_object_rows
 from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.runs.prediction_inputs import Inputs, Job, check_predict
 from unet_train.runs.prediction_models import Models, Outcome, Volumes, one_bad_image
@@ -74,9 +77,12 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
                     prediction = average(models.predictors, image, volumes.statistics(job))
                     write_results(_wanted(output, job, models, config), job, models.first, image, prediction)
                 record.add(job)
+    table = join_tables(output) if tells_objects(models.first) else None
     for note in [*volumes.notes, *notes]:
         LOGGER.info(note)
     LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")
+    if table is not None:
+        LOGGER.info(f"objects   {output / 'objects'} (one number per object), measured in {table}")
     return Outcome(output, len(todo) - len(bad), len(inputs.jobs) - len(todo), bad)
 
 
@@ -85,8 +91,10 @@ def _wanted(output: Path, job: Job, models: Models, config: PredictConfig) -> di
     """Files of one image's results, by folder; the overlay, which is written last, at the end."""
     suffixes = {"masks": ".png", "classes": ".tif"}
     large = is_large(job.path)
-    if models.first.data.has_instances and models.first.postprocessing is not None and not large:
+    if tells_objects(models.first) and not large:
         suffixes["objects"] = ".tif"
+        if config.roi:
+            suffixes["rois"] = ".zip"
     if config.probabilities and not large:
         suffixes["probabilities"] = ".tif"
     suffixes["overlays"] = ".png"
@@ -94,6 +102,11 @@ def _wanted(output: Path, job: Job, models: Models, config: PredictConfig) -> di
         folder: output / folder / job.name.parent / (job.name.name + suffix)
         for folder, suffix in suffixes.items()
     }
+
+
+def tells_objects(predictor: Predictor) -> bool:
+    """Whether objects are cut out of what this model predicts."""
+    return predictor.data.has_instances and predictor.postprocessing is not None
 
 
 def write_results(
@@ -106,7 +119,14 @@ def write_results(
         objects = predictor.objects(prediction)
         # 16 bits hold what anyone draws; beyond that 32, which every reader of tif takes too.
         write_image(files["objects"], objects.astype(np.uint16 if objects.max() < 1 << 16 else np.uint32))
-        picture = overlay(image, None, objects, caption=job.path.name)
+        rows = measure_objects(
+            objects, prediction.classes, image, predictor.data.classes, pixel_size(job.path)
+        )
+        write_object_rows(files["objects"].with_suffix(".csv"), job.name.as_posix(), rows, image.shape[-1])
+        if "rois" in files:
+            write_object_regions(files["rois"], objects)
+        caption = f"{job.path.name}  {len(rows)} object{'' if len(rows) == 1 else 's'}"
+        picture = overlay(object_picture(objects, image), None, objects, caption=caption)
     else:
         picture = compared(predictor.data, image, None, prediction.classes, caption=job.path.name)
     if "probabilities" in files:
@@ -159,7 +179,7 @@ def _predict_large(config: PredictConfig, models: Models, job: Job, output: Path
 def _asked(name: str, models: Models, config: PredictConfig) -> bool:
     if name == "probabilities":
         return config.probabilities
-    return models.first.data.has_instances and models.first.postprocessing is not None
+    return tells_objects(models.first)
 
 
 def _tiles(bar: tqdm) -> Callable[[int, int], None]:

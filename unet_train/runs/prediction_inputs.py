@@ -12,9 +12,10 @@ from pathlib import Path
 from unet_train.config.checks import check_own_encoder, check_whole_model, expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import IMAGE_SUFFIXES, list_images, natural_key
+from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
 
-RESULT_FOLDERS = ("masks", "classes", "objects", "overlays", "probabilities")
+RESULT_FOLDERS = ("masks", "classes", "objects", "rois", "overlays", "probabilities")
 """Folders below `output`."""
 
 
@@ -72,6 +73,8 @@ def check_predict(config: PredictConfig) -> Inputs:
             raise UserError(f"output={config.output}: {folder} is a file; name a folder")
     if config.format == "ctc":
         check_sequence(config)
+    if config.roi:
+        import_extra("roifile", "annotations", "ImageJ's regions (roi=true)", output)
     return find_inputs(config.input, output)
 
 
@@ -86,6 +89,8 @@ def check_sequence(config: PredictConfig) -> None:
     if not folder.is_dir():
         missing = "" if folder.exists() else " (no such folder)"
         raise UserError(f"input={config.input}: format=ctc takes the folder of one sequence{missing}")
+    if config.roi:
+        raise UserError("roi=true does not go with format=ctc; use format=images")
     if config.probabilities:
         raise UserError("probabilities=true does not go with format=ctc; use format=images")
     if output.is_dir() and output.samefile(folder):

@@ -16,6 +16,7 @@ from unet_train.config.checks import dataset_root, expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
+from unet_train.data.layouts import AUTO
 from unet_train.data.summary import summarise
 from unet_train.data.targets import get_target
 from unet_train.errors import UserError
@@ -97,9 +98,8 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     check_validated(config, data)
     mode, channels = data.description.normalisation, data.description.channels
     said = follow_values(config, composed.tree, starting, mode, channels, was_auto)
-    composed.tree["dataset"]["intensity_range"] = (
-        config.dataset.intensity_range
-    )  # a resume measures no second time
+    for name in ("intensity_range", "target", "target_params"):  # a resume decides no second time
+        composed.tree["dataset"][name] = getattr(config.dataset, name)
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)
     model = build_model(
@@ -248,7 +248,8 @@ def check_before_reading(config: TrainConfig) -> None:
     """
     check_own_objects(config)
     build_augmentation(config.augmentation.transforms, check=False)
-    get_target(config.dataset.target, **config.dataset.target_params)
+    if config.dataset.target != AUTO:
+        get_target(config.dataset.target, **config.dataset.target_params)
 
 
 def check_validated(config: TrainConfig, data: TrainingData) -> None:

@@ -20,7 +20,13 @@ from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
 from unet_train.runs.check_files import check_files
-from unet_train.runs.factory import build_source, describe_data, settle_intensity_range, unset_keys
+from unet_train.runs.factory import (
+    build_source,
+    describe_data,
+    settle_intensity_range,
+    settle_target,
+    unset_keys,
+)
 from unet_train.training.distributed import DistributedContext
 
 
@@ -95,6 +101,9 @@ def read_data(
     copies = find_copies(report, parts)
     warnings = [*report.warnings, *missing_classes(report, source.classes, parts), *copies]
     truth = source.read_truth(split.train[0])
+    told = settle_target(config, source, report.facts["objects"] if truth.instances is not None else None)
+    if told:
+        source.notes = [*source.notes, told]
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (
         {record.key: found[record.key] for record in split.train if record.key in found}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unet_train.data.targets import TARGETS
 from unet_train.keys import key
-from unet_train.registry import Registry
+from unet_train.registry import NamesAnd, Registry
 
 if TYPE_CHECKING:
     from unet_train.data.records import Source
@@ -59,7 +59,10 @@ class DatasetKeys:
     name: str = key("name in run folders and reports; to choose a data set say dataset=NAME")
     layout: str = key("how the files lie", choices=LAYOUTS)
     root: str | None = key("folder of the data; null: data/<name>, or $UNET_TRAIN_DATA/<name>")
-    target: str = key("what the net learns", choices=TARGETS)
+    target: str = key(
+        "what the net learns; auto: a target that parts objects where the masks tell them apart, else classes",
+        choices=NamesAnd(TARGETS, AUTO),
+    )
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
     scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01, at_most=100)
     normalisation: str = key(

@@ -1,0 +1,57 @@
+"""dataset.target=auto gives objects a target that parts them, and leaves everything else as it is."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from unet_train.config.compose import compose_command
+from unet_train.data.object_target import object_target
+from unet_train.runs.factory import settle_target
+
+OBJECTS = {"count": 12, "diameter": 56.0}
+
+
+@pytest.mark.parametrize(("diameter", "width"), [(5, 2), (28, 2), (56, 4), (112, 8), (900, 8)])
+def test_the_rim_goes_by_the_objects_size_within_bounds(diameter, width):
+    assert object_target(diameter, False)[:2] == ("foreground_border", {"width": width})
+    assert object_target(diameter, True)[:2] == ("foreground_core", {"width": width})
+
+
+def settled(words=(), objects=OBJECTS, classes=("background", "cell"), background=True):
+    config = compose_command("train", ["dataset=folder", "dataset.root=x", "hydra.run.dir=y", *words]).config
+    source = SimpleNamespace(classes=classes, has_background=background)
+    said = settle_target(config, source, objects)
+    return config.dataset.target, config.dataset.target_params, said
+
+
+@pytest.mark.parametrize(
+    ("words", "target", "params"),
+    [
+        ([], "foreground_border", {"width": 4}),
+        (["weights=imagenet", "encoder=resnet"], "foreground_core", {"width": 4}),
+        (["dataset.target_params={width: 3}"], "foreground_border", {"width": 3}),
+    ],
+)
+def test_objects_get_a_target_that_parts_them_and_it_is_said(words, target, params):
+    found = settled(words)
+    assert found[:2] == (target, params)
+    assert f"dataset.target={target}" in found[2]
+    assert "dataset.target=classes" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "target"),
+    [
+        (["dataset.target=classes"], {}, "classes"),
+        (["dataset.target=foreground", "dataset.target_params={gap: 2}"], {}, "foreground"),
+        ([], {"objects": None}, "classes"),
+        ([], {"classes": ("background", "cell", "nucleus")}, "classes"),
+        ([], {"background": False}, "classes"),
+        (["model.head=sigmoid"], {}, "classes"),
+        (["loss=border_weighted"], {}, "classes"),
+        (["loss.class_weights=[1,2]"], {}, "classes"),
+    ],
+)
+def test_an_explicit_value_stands_and_nothing_is_parted_where_that_does_not_go(words, changes, target):
+    found = settled(words, **changes)
+    assert (found[0], found[2]) == (target, "")
