@@ -445,7 +445,7 @@ def build(config):
     source = build_source(config.dataset)
     records = source.records()
     assert build_split(config.split, config.dataset, records).train
-    settle_target(config, source, None)
+    settle_target(config, source, records, None)
     outputs = get_target(config.dataset.target, **config.dataset.target_params).outputs(source.classes)
     assert len(outputs) >= 2
     image = source.read_image(records[0])

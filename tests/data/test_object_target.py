@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from unet_train.config.compose import compose_command
 from unet_train.data.object_target import object_target
+from unet_train.data.records import Truth
 from unet_train.runs.factory import settle_target
 
 OBJECTS = {"count": 12, "diameter": 56.0}
@@ -17,10 +19,20 @@ def test_the_rim_goes_by_the_objects_size_within_bounds(diameter, width):
     assert object_target(diameter, True)[:2] == ("foreground_core", {"width": width})
 
 
-def settled(words=(), objects=OBJECTS, classes=("background", "cell"), background=True):
+def drawn(touching):
+    """A pair of objects that touch or do not."""
+    instances = np.zeros((12, 20), np.int32)
+    instances[3:8, 2:8] = 1
+    instances[3:8, 8 if touching else 10 : 15] = 2
+    return Truth(classes=(instances > 0).astype(np.uint8), instances=instances)
+
+
+def settled(words=(), objects=OBJECTS, classes=("background", "cell"), background=True, touching=True):
     config = compose_command("train", ["dataset=folder", "dataset.root=x", "hydra.run.dir=y", *words]).config
-    source = SimpleNamespace(classes=classes, has_background=background)
-    said = settle_target(config, source, objects)
+    source = SimpleNamespace(
+        classes=classes, has_background=background, read_truth=lambda record: drawn(touching)
+    )
+    said = settle_target(config, source, [None, None], objects)
     return config.dataset.target, config.dataset.target_params, said
 
 
@@ -37,6 +49,13 @@ def test_objects_get_a_target_that_parts_them_and_it_is_said(words, target, para
     assert found[:2] == (target, params)
     assert f"dataset.target={target}" in found[2]
     assert "dataset.target=classes" in found[2]
+
+
+def test_objects_that_do_not_touch_are_learnt_as_they_are_and_it_is_said():
+    target, params, said = settled(touching=False)
+    assert (target, params) == ("classes", {})
+    assert "dataset.target=classes" in said
+    assert "dataset.target=foreground_border" in said
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import torch
 from tests.data.layouts import museum
 from unet_train.data.check import check_source
 from unet_train.data.layouts.folder import folder_source
+from unet_train.data.object_target import objects_in_contact
 from unet_train.data.splits import make_split
 from unet_train.errors import UserError
-from unet_train.planning.figures import look_at_data, objects_in_contact
+from unet_train.planning.figures import look_at_data
 from unet_train.planning.pretrained import find_pretrained
 
 

@@ -11,15 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unet_train.data.object_target import object_target
+from unet_train.data.object_target import MANY_CONTACTS, object_target
 from unet_train.planning.figures import DataFigures, MachineFigures
 from unet_train.planning.pretrained import Pretrained
 
 LARGE_OBJECT = 90.0
 """Pixels across: the net sees less than two such objects in a crop of 192, so half the resolution is enough."""
-
-MANY_CONTACTS = 0.02
-"""Share of objects that touch another, above which they are parted by the target."""
 
 CROP, SCALED_CROP = 256, 192
 """Sides of crops: the default, and that of large objects at half resolution."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unet_train.data.check import Report
+from unet_train.data.object_target import share_of_contacts
 from unet_train.data.records import Record, Source
 from unet_train.data.splits import Split
-
-_CONTACT_IMAGES = 20  # labelled images in which contacts of objects are counted
 
 
 @dataclass(frozen=True)
@@ -97,30 +96,6 @@ def look_at_data(source: Source, records: Sequence[Record], report: Report, spli
         diameter=objects.get("diameter") or 0.0,
         contacts=share_of_contacts(source, split.train) if objects else 0.0,
     )
-
-
-def share_of_contacts(source: Source, records: Sequence[Record]) -> float:
-    """Share of the objects that touch another, in a sample of labelled images; 0 to 1."""
-    touching = total = 0
-    for index in np.unique(np.linspace(0, len(records) - 1, _CONTACT_IMAGES).round().astype(int)):
-        instances = source.read_truth(records[index]).instances
-        if instances is not None:
-            found = objects_in_contact(instances)
-            touching += len(found)
-            total += int(np.count_nonzero(np.unique(instances)))
-    return touching / total if total else 0.0
-
-
-def objects_in_contact(instances: np.ndarray) -> set[int]:
-    """Numbers of the objects that have a pixel beside another object's, H×W int; sides count, corners do not."""
-    found: set[int] = set()
-    for one, other in (
-        (instances[:, 1:], instances[:, :-1]),
-        (instances[1:], instances[:-1]),
-    ):
-        meets = (one != other) & (one > 0) & (other > 0)
-        found.update(np.unique(one[meets]).tolist(), np.unique(other[meets]).tolist())
-    return found
 
 
 def threads_here() -> int:

@@ -14,7 +14,7 @@ from unet_train.config.checks import check_class_count, dataset_root, refuse_wit
 from unet_train.config.schema import OwnObject, TrainConfig
 from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.data.layouts.custom import as_source
-from unet_train.data.object_target import object_target
+from unet_train.data.object_target import MANY_CONTACTS, object_target, share_of_contacts
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
 from unet_train.overrides import as_override
@@ -112,17 +112,22 @@ def settle_intensity_range(
     return f"pixel values {found[0]:g} to {found[1]:g}, found in the training images, become 0 and 1"
 
 
-def settle_target(config: TrainConfig, source: Source, objects: Mapping[str, Any] | None) -> str:
+def settle_target(
+    config: TrainConfig, source: Source, records: Sequence[Record], objects: Mapping[str, Any] | None
+) -> str:
     """Put the name of a target in the place of ``dataset.target=auto``, and its parameters where none are given.
 
-    It is `classes` where nothing has to be parted, and where another key asks for something that only goes with the
-    classes themselves: a sigmoid head, border weights, a weight for each class, a loss of the user's own.
+    It is `classes` where nothing has to be parted: no objects, or hardly any that touch. It is too where another key asks
+    for something that only goes with the classes themselves: a sigmoid head, border weights, a weight for each class,
+    a loss of the user's own.
 
     Parameters
     ----------
     config : TrainConfig
         Changed in place.
     source : Source
+    records : sequence of Record
+        The training images, of which some are looked at.
     objects : mapping or None
         As the check of the files found them (count, diameter); None where objects are not told apart.
 
@@ -143,13 +148,20 @@ def settle_target(config: TrainConfig, source: Source, objects: Mapping[str, Any
     if not objects or len(source.classes) != 2 or not source.has_background or by_classes:
         dataset.target = "classes"
         return ""
+    contacts = share_of_contacts(source, records)
+    if contacts < MANY_CONTACTS:
+        dataset.target = "classes"
+        return (
+            f"{contacts:.1%} of the objects touch another, so the net learns the masks alone (dataset.target=classes); "
+            "dataset.target=foreground_border parts objects that touch"
+        )
     dataset.target, params, what = object_target(
         objects.get("diameter") or 0.0, config.weights.kind != "random"
     )
     dataset.target_params = params | dict(dataset.target_params)
     said = as_override("dataset.target_params", dataset.target_params)
     return (
-        f"the masks tell objects apart: {what} is a class, so that touching ones are parted (dataset.target="
+        f"{contacts:.0%} of the objects touch another: {what} is a class, so that they are parted (dataset.target="
         f"{dataset.target} {said}; dataset.target=classes learns the masks alone)"
     )
 

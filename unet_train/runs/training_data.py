@@ -101,7 +101,9 @@ def read_data(
     copies = find_copies(report, parts)
     warnings = [*report.warnings, *missing_classes(report, source.classes, parts), *copies]
     truth = source.read_truth(split.train[0])
-    told = settle_target(config, source, report.facts["objects"] if truth.instances is not None else None)
+    told = settle_target(
+        config, source, split.train, report.facts["objects"] if truth.instances is not None else None
+    )
     if told:
         source.notes = [*source.notes, told]
     description = describe_data(config, source, truth.instances is not None)
