@@ -117,9 +117,9 @@ def settle_target(
 ) -> str:
     """Put the name of a target in the place of ``dataset.target=auto``, and its parameters where none are given.
 
-    It is `classes` where nothing has to be parted: no objects, or hardly any that touch. It is too where another key asks
-    for something that only goes with the classes themselves: a sigmoid head, border weights, a weight for each class,
-    a loss of the user's own.
+    It is `classes` where nothing has to be parted: no objects, or hardly any that touch. So it is where another key
+    asks for something that only goes with the classes themselves: a sigmoid head, border weights, a weight for each
+    class, a loss of the user's own.
 
     Parameters
     ----------
