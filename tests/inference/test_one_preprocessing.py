@@ -114,13 +114,13 @@ def streamed(model: Predictor, path, output, monkeypatch) -> np.ndarray:
     result = np.full((2, *size), np.nan, np.float32)
     to_classes = streaming.to_classes
 
-    def watched(blocks, threshold):
+    def watched(blocks, *decision):
         def each():
             for top, left, part in blocks:
                 result[:, top : top + part.shape[1], left : left + part.shape[2]] = part
                 yield top, left, part
 
-        return to_classes(each(), threshold)
+        return to_classes(each(), *decision)
 
     with monkeypatch.context() as patch:
         patch.setattr(streaming, "to_classes", watched)

@@ -10,6 +10,7 @@ import tifffile
 
 from unet_train.config.compose import compose_command
 from unet_train.data.io.images import read_labels, write_image
+from unet_train.data.layouts.folder import folder_source
 from unet_train.runs import prediction
 from unet_train.runs.prediction_record import KEPT
 
@@ -141,6 +142,31 @@ def test_the_record_says_what_was_set_and_earlier_folders_go_on(
         assert [len(row) for row in csv.reader(file)] == [len(KEPT)] * 3
     assert run_command(*plain) == 0
     assert "2 of 2 done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_class_maps_with_unknown_pixels_can_be_read_as_masks_again(
+    tmp_path, threshold_model, run_command, monkeypatch, large
+):
+    """Only 0 and 255 are in the map, and it is not taken for black and white."""
+    image = GREYS.copy()
+    image[:, 25:] = 130  # 0.6 of cell
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", image)
+    if large:
+        monkeypatch.setattr(prediction.streaming, "LARGE_PIXELS", 100)
+    words = ["predict", f"ckpt={threshold_model()}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'o'}"]
+    assert run_command(*words, "ignore_below=0.8", "precision=32") == 0
+    cell = 1 / (1 + np.exp(-40 * (image / 255 - 0.5)))
+    expected = np.where(np.maximum(cell, 1 - cell) < 0.8, 255, cell > 0.5)
+    assert set(np.unique(expected)) == {0, 255}
+    np.testing.assert_array_equal(read_labels(tmp_path / "o" / "classes" / "a.tif"), expected)
+    (tmp_path / "o" / "classes").rename(tmp_path / "masks")
+    (tmp_path / "in").rename(tmp_path / "images")
+    source = folder_source(tmp_path, images="images", masks="masks")
+    assert tuple(source.classes) == ("background", "cell")
+    (record,) = source.records()
+    np.testing.assert_array_equal(source.read_truth(record).classes, expected)
 
 
 def test_an_evaluation_scores_with_the_threshold(tmp_path, threshold_model, run_command):

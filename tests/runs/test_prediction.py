@@ -76,6 +76,7 @@ def test_a_folder_gives_a_mask_a_class_map_and_an_overlay_per_image(
             for folder, end in (("masks", ".png"), ("overlays", ".png"))
         ),
         *(f"classes/{stem}.tif" for stem in stems),
+        "classes/dataset.json",
     }
     for i, (name, stem) in enumerate(zip(names, stems, strict=True)):
         truth = drawn(i) > 127 if not name.endswith("jpg") else read_image(images / name)[..., 0] > 127
@@ -161,7 +162,7 @@ def test_a_second_run_skips_what_is_done_and_only_that(tmp_path, threshold_model
     words = ["predict", f"ckpt={threshold_model()}", f"input={images}", f"output={output}"]
     assert run_command(*words) == 0
     before = {name: (output / name).stat().st_mtime_ns for name in files_below(output)}
-    assert len(before) == 7
+    assert len(before) == 8
     capsys.readouterr()
     assert run_command(*words) == 0
     said = capsys.readouterr().out
@@ -270,7 +271,7 @@ def test_all_kinds_of_pixels_give_the_same_classes(tmp_path, threshold_model, ru
         run_command("predict", f"ckpt={threshold_model()}", f"input={images}", f"output={tmp_path / 'o'}")
         == 0
     )
-    found = sorted((tmp_path / "o" / "classes").iterdir())
+    found = sorted((tmp_path / "o" / "classes").glob("*.tif"))
     assert len(found) == 5
     for path in found:
         np.testing.assert_array_equal(read_labels(path), grey > 127, err_msg=path.name)
@@ -356,6 +357,7 @@ def test_objects_where_the_checkpoint_knows_them(tmp_path, threshold_model, run_
         "predicted.csv",
         "masks/a.png",
         "classes/a.tif",
+        "classes/dataset.json",
         "objects.csv",
         "objects/a.csv",
         "objects/a.tif",

@@ -326,6 +326,9 @@ class PredictConfig:
         choices=("images", "ctc"),
     )
     overwrite: bool = key("do again what is already there")
+    ignore_below: float = key(
+        "write unknown (255) where the class is less probable than this; 0: nowhere", at_least=0, at_most=1
+    )
     probabilities: bool = key("write probabilities too (float16 tif)")
     roi: bool = key("write each object's outline as a region of ImageJ and Fiji (rois/NAME.zip)")
     tta: bool | str = key(

@@ -62,6 +62,8 @@ class Predictor:
         Flips and quarter turns of the image (`symmetries`) that are averaged over.
     threshold : float or None
         For two classes: foreground probability above which a pixel is foreground. None: the most probable class.
+    ignore_below : float
+        Pixels whose class is less probable than this become `IGNORE`.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Predictor:
     views: tuple[str, ...] = (IDENTITY,)
     postprocessing: PostprocessingParameters | None = None
     threshold: float | None = None
+    ignore_below: float = 0.0
 
     @cached_property
     def target(self) -> Target:
@@ -187,7 +190,7 @@ class Predictor:
     def decode(self, outputs: np.ndarray) -> Prediction:
         """The data set's classes from the model's outputs (K×H×W float32)."""
         probabilities = self.target.class_probabilities(outputs, self.data.scale)
-        return Prediction(outputs, probabilities, class_ids(probabilities, self.threshold))
+        return Prediction(outputs, probabilities, class_ids(probabilities, self.threshold, self.ignore_below))
 
     def predict(self, image: np.ndarray, statistics: Statistics | None = None) -> Prediction:
         """Predict one image.

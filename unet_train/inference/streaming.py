@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from unet_train.data.io.large_tif import TifRegions, write_label_tiles
+from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 from unet_train.inference.decision import class_ids
 from unet_train.inference.forward import evaluating, memory_advice
@@ -157,6 +158,7 @@ def predict_large(
                     predict, regions, axes[0], axes[1], folder=Path(output).parent, progress=progress
                 ),
                 predictor.threshold,
+                predictor.ignore_below,
             )
             preview = _Preview(regions, len(data.classes))
             tiles = raster_tiles(preview.watch(blocks), regions.shape[:2], OUTPUT_TILE, Path(output).parent)
@@ -321,10 +323,12 @@ def stream_probabilities(
                     progress(i * len(columns) + j + 1, len(rows) * len(columns))
 
 
-def to_classes(blocks: Iterator[Block], threshold: float | None = None) -> Iterator[Block]:
+def to_classes(
+    blocks: Iterator[Block], threshold: float | None = None, ignore_below: float = 0.0
+) -> Iterator[Block]:
     """The class (uint8) of every pixel of the blocks, as `decision.class_ids` takes it."""
     for top, left, probabilities in blocks:
-        yield top, left, class_ids(probabilities, threshold)
+        yield top, left, class_ids(probabilities, threshold, ignore_below)
 
 
 def _finished(stretches: list[Stretch]) -> list[int]:
@@ -437,7 +441,7 @@ class _Preview:
 
     def watch(self, blocks: Iterator[Block]) -> Iterator[Block]:
         for top, left, classes in blocks:
-            self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
+            self.counts += np.bincount(classes.ravel(), minlength=IGNORE + 1)[: len(self.counts)]
             first, begin = -top % self.step, -left % self.step
             kept = classes[first :: self.step, begin :: self.step]
             pixels = self.regions.read(top, top + classes.shape[0], left, left + classes.shape[1])

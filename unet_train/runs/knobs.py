@@ -25,11 +25,14 @@ class Knobs:
         Parameters of `inference.objects.PostprocessingParameters`.
     scale : float or None
         Working over native resolution.
+    ignore_below : float
+        Probability of a pixel's class below which it is unknown; 0 for none. Of `unet-predict` alone.
     """
 
     threshold: Any = None
     objects: dict[str, Any] = field(default_factory=dict)
     scale: float | None = None
+    ignore_below: float = 0.0
 
     @classmethod
     def of(cls, config: EvalConfig | PredictConfig) -> Knobs:
@@ -39,12 +42,13 @@ class Knobs:
             config.threshold,
             {name: value for name, value in values.items() if value is not None},
             config.scale,
+            config.ignore_below if isinstance(config, PredictConfig) else 0.0,
         )
 
     @property
     def words(self) -> list[str]:
         """What is set, as typed on a command line."""
-        given = {"threshold": self.threshold, "scale": self.scale}
+        given = {"threshold": self.threshold, "scale": self.scale, "ignore_below": self.ignore_below or None}
         given |= {f"objects.{name}": value for name, value in self.objects.items()}
         return [as_override(key, value) for key, value in given.items() if value is not None]
 
@@ -67,7 +71,9 @@ class Knobs:
                 )
             rule = replace(rule or DEFAULT_PARAMETERS, **self.objects)
         data = predictor.data if self.scale is None else replace(predictor.data, scale=float(self.scale))
-        return replace(predictor, data=data, postprocessing=rule, threshold=threshold)
+        return replace(
+            predictor, data=data, postprocessing=rule, threshold=threshold, ignore_below=self.ignore_below
+        )
 
 
 def _threshold(given: Any, classes: tuple[str, ...]) -> float | None:

@@ -13,6 +13,8 @@ from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import image_size, write_image, write_labels
 from unet_train.data.io.pixel_size import pixel_size
+from unet_train.data.masks.legend import LEGEND_FILE, as_dataset_json
+from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 from unet_train.inference import streaming
 from unet_train.inference.object_table import measure_objects
@@ -25,6 +27,7 @@ from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.runs.prediction_inputs import Inputs, Job, check_predict
 from unet_train.runs.prediction_models import Models, Outcome, Volumes, one_bad_image
 from unet_train.runs.prediction_record import DoneRecord
+from unet_train.training.run_folder import write_json
 
 
 def predict_run(config: PredictConfig) -> Outcome:
@@ -77,7 +80,10 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
                     prediction = average(models.predictors, image, volumes.statistics(job))
                     write_results(_wanted(output, job, models, config), job, models.first, image, prediction)
                 record.add(job)
-    table = join_tables(output) if tells_objects(models.first) else None
+    if todo and (output / "classes").is_dir():
+        # So that the maps can be read as masks again, whatever values they happen to hold.
+        write_json(output / "classes" / LEGEND_FILE, as_dataset_json(models.first.data.classes, IGNORE))
+    table = join_tables(output) if todo and tells_objects(models.first) else None
     for note in [*volumes.notes, *notes]:
         LOGGER.info(note)
     LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")

@@ -28,7 +28,7 @@ from unet_train.data.layouts import LAYOUTS, DatasetKeys, Layout
 from unet_train.data.layouts.common import FilesSource, palette_of_classes, refuse_binary
 from unet_train.data.masks.background import FIRST_CLASS
 from unet_train.data.masks.classes import MasksRule, find_classes, outline_ids, outlined_classes
-from unet_train.data.masks.legend import find_legend
+from unet_train.data.masks.legend import Legend, find_legend
 from unet_train.data.masks.reading import MaskSample, foreground_of
 from unet_train.data.masks.values import MOST_CLASSES, distinct, list_values
 from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
@@ -104,6 +104,16 @@ class FolderSource(FilesSource):
         if self._several and not masks.instances:
             masks = replace(masks, instances=True)
             self.notes.append("several masks to an image: each is taken as one object")
+        legend = None if found.annotations is not None else self._find_legend()
+        declared = (masks.values, masks.colors, masks.threshold, masks.ignore_value)
+        if (
+            legend is not None
+            and legend.unknown is not None
+            and not masks.instances
+            and declared == (None,) * 4
+        ):
+            masks = replace(masks, ignore_value=legend.unknown)
+            self.notes.append(f"mask value {legend.unknown} is unknown, by {legend.path}")
         self._objects, self._ignore = masks.instances, masks.ignore_value
         if found.annotations is not None:
             found_classes = outlined_classes(masks, found.annotations.classes)
@@ -111,7 +121,7 @@ class FolderSource(FilesSource):
             self._objects = len(found_classes.names) == 2
         else:
             try:
-                found_classes = find_classes(masks, self._samples, find_legend(self._root))
+                found_classes = find_classes(masks, self._samples, legend)
             except UserError as error:
                 self._refuse_swapped(error)
                 raise
@@ -259,6 +269,11 @@ class FolderSource(FilesSource):
             elif self._values[value]:
                 classes[labels == value] = self._values[value]
         return classes
+
+    def _find_legend(self) -> Legend | None:
+        """The file that names the classes: in the data set's folder, or beside the masks."""
+        beside = Path(self._records[0].labels["mask"]).parent
+        return find_legend(self._root) or (find_legend(beside) if beside != self._root else None)
 
     def _first_is_a_stack(self, pairs: Sequence[Pair]) -> bool:
         """Whether the first image's file holds several pages; the others are alike, and listing opens no more files."""

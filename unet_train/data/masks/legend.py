@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,14 @@ class Legend:
         The file they come from.
     colours : dict of str to Colour
     values : dict of str to int
+    unknown : int or None
+        Value of pixels of which nothing is known.
     """
 
     path: str
     colours: dict[str, Colour] = field(default_factory=dict)
     values: dict[str, int] = field(default_factory=dict)
+    unknown: int | None = None
 
 
 def find_legend(root: Path) -> Legend | None:
@@ -76,8 +79,11 @@ def _labelmap(path: str, text: str) -> Legend:
 
 
 def _dataset_json(path: str, text: str) -> Legend:
-    """nnU-Net's labels: name to value, or in older files value to name."""
-    labels = json.loads(text).get("labels", {})
+    """nnU-Net's labels, name to value or in older files value to name; ``unknown`` is ours (`as_dataset_json`)."""
+    content = json.loads(text)
+    labels, unknown = content.get("labels", {}), content.get("unknown")
+    if unknown is not None and (isinstance(unknown, bool) or not isinstance(unknown, int)):
+        raise ValueError(f"unknown is {unknown!r}, not a mask value")
     values: dict[str, int] = {}
     for key, value in labels.items():
         if isinstance(value, int):
@@ -86,11 +92,19 @@ def _dataset_json(path: str, text: str) -> Legend:
             values[value] = int(key)
         else:
             return Legend(path)  # regions: several values to a class
-    return Legend(path, values=values)
+    return Legend(path, values=values, unknown=unknown)
+
+
+def as_dataset_json(classes: Sequence[str], unknown: int) -> dict[str, object]:
+    """What ``dataset.json`` says of class maps: their names by id, and the value of unknown pixels."""
+    return {"labels": {name: index for index, name in enumerate(classes)}, "unknown": unknown}
+
+
+LEGEND_FILE = "dataset.json"
 
 
 _READERS: dict[str, Callable[[str, str], Legend]] = {
     "class_dict.csv": _class_dict,
     "labelmap.txt": _labelmap,
-    "dataset.json": _dataset_json,
+    LEGEND_FILE: _dataset_json,
 }
