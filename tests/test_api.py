@@ -1,5 +1,6 @@
 """What a notebook calls, and that the documented example runs."""
 
+import json
 import math
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import unet_train
-from unet_train.data.io.images import read_labels, write_image
+from unet_train.data.io.images import read_image, read_labels, write_image
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Tiling
 
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
 def test_importing_the_package_does_not_import_torch():
     code = (
         "import sys, unet_train\n"
-        "assert {'load', 'predict', 'train', '__version__'} <= set(dir(unet_train))\n"
+        "assert {'load', 'predict', 'train', 'evaluate', 'unet', '__version__'} <= set(dir(unet_train))\n"
         "assert 'torch' not in sys.modules and 'hydra' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -133,7 +134,8 @@ def test_the_example_of_the_documentation_runs(run, repository, tmp_path, monkey
 
 def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
     for image, says in (
-        ("cell.png", r"unet_train\.predict\b"),
+        ("cell.png", r"cell\.png: no such file"),
+        (".", r"is a folder; unet_train\.predict takes folders"),
         (np.zeros((2, 3, 8, 8), np.uint8), r"H×W or H×W×C.*\(2, 3, 8, 8\)"),
         (np.full((8, 8), np.nan, np.float32), "no numbers"),
         (np.array([["a", "b"]]), "an image holds numbers"),
@@ -150,3 +152,68 @@ def test_what_predict_and_load_do_not_take_is_said_in_one_line(run):
 def test_tiles_are_a_side_or_more(run):
     for tile, tiling in ((None, Tiling("auto")), (64, Tiling(64)), (Tiling(64, 8), Tiling(64, 8))):
         assert unet_train.load(run.folder, tile=tile).tiling == tiling
+
+
+def test_files_lists_and_generators_are_predicted_as_their_arrays(run, tmp_path):
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 255, size, np.uint8) for size in ((24, 20), (32, 40))]
+    write_image(tmp_path / "a.png", images[0])
+    model = unet_train.load(run.folder)
+    wanted = [model.predict(image).probabilities for image in images]
+    np.testing.assert_array_equal(model.predict(tmp_path / "a.png").probabilities, wanted[0])
+    mixed = model.predict([str(tmp_path / "a.png"), images[1]])
+    assert [found.classes.shape for found in mixed] == [(24, 20), (32, 40)]
+    read = []
+    generated = model.predict(read.append(n) or image for n, image in enumerate(images))
+    assert read == [], "an image is taken when its prediction is asked for"
+    for found, probabilities in zip(generated, wanted, strict=True):
+        np.testing.assert_array_equal(found.probabilities, probabilities)
+
+
+def test_an_overlay_is_the_picture_that_the_command_writes(run, tmp_path):
+    image = np.random.default_rng(3).integers(0, 255, (40, 52), np.uint8)
+    write_image(tmp_path / "in" / "a.png", image)
+    model = unet_train.load(run.folder)
+    unet_train.predict(run.folder, tmp_path / "in", tmp_path / "out")
+    written = read_image(tmp_path / "out" / "overlays" / "a.png", channels=3)
+    np.testing.assert_array_equal(model.overlay(image, caption="a.png"), written)
+    with pytest.raises(UserError, match="truth: 3×3 pixels, but the image has 40×52"):
+        model.overlay(image, truth=np.zeros((3, 3), np.uint8))
+
+
+def test_evaluate_gives_what_metrics_json_holds(run, tmp_path):
+    found = unet_train.evaluate(run.folder, part="val", report=False, output=tmp_path / "e")
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert found.scores["iou/mean"] == metrics["iou/mean"]
+    assert set(found.scores) == set(metrics["intervals"]) | {"iou/mean_over"}
+    assert (found.part, found.folder) == ("val", tmp_path / "e")
+
+
+def test_nothing_shows_its_weights_or_pixels(run):
+    model = unet_train.load(run.folder)
+    for shown in (model, model.predict(np.zeros((16, 16), np.uint8)), run):
+        assert len(repr(shown)) < 300
+        assert "\n" not in repr(shown)
+    assert "unet 4 2" in repr(model)
+
+
+def test_the_net_alone_is_the_one_that_the_commands_train():
+    published = unet_train.unet(init_features=32, depth=4, in_channels=3, head="sigmoid")
+    assert sum(p.numel() for p in published.parameters()) == 7_763_041
+    net = unet_train.unet("resnet", depth=18, classes=3, in_channels=1).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(2, 1, 33, 40, dtype=torch.uint8)).shape == (2, 3, 33, 40)
+    for arguments, says in (
+        ({"weights": "imagenet"}, "there are none for encoder=unet"),
+        ({"depht": 3}, "did you mean depth"),
+        ({"classes": 1}, "classes=1"),
+    ):
+        with pytest.raises(UserError, match=says):
+            unet_train.unet(**arguments)
+
+
+def test_the_net_starts_from_a_file(run):
+    net = unet_train.unet(init_features=4, depth=2, in_channels=1, weights=run.folder)
+    trained = torch.load(run.checkpoint, weights_only=True)["state_dict"]
+    name = next(name for name in trained if name.startswith("encoder.") and name.endswith("weight"))
+    assert torch.equal(net.state_dict()[name], trained[name])

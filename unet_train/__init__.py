@@ -5,11 +5,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load", "predict", "train"]
+__all__ = ["__version__", "evaluate", "load", "predict", "train", "unet"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, `predict` and `train` of `unet_train.api`, imported (and torch with them) when first used."""
+    """The functions of `unet_train.api`, imported (and torch with them) when first used."""
     if name in __all__:
         return getattr(import_module("unet_train.api"), name)
     raise AttributeError(f"module 'unet_train' has no attribute {name!r}")

@@ -1,24 +1,35 @@
-"""What the commands do, for a notebook: `unet_train.load`, `unet_train.predict`, `unet_train.train`."""
+"""What the commands do, for a notebook: `unet_train.train`, `evaluate`, `load`, `predict`; and the bare net: `unet`."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_train.config.checks import check_train
+from unet_train.config.checks import check_dataset, check_train
+from unet_train.config.command_line import split_partial
 from unet_train.config.compose import compose_command, compose_train
+from unet_train.config.folds import ALL, with_folds
+from unet_train.config.keywords import keyword_words
+from unet_train.config.plans import words_of
 from unet_train.errors import UserError, in_terms_of
-from unet_train.inference.predictor import Predictor, Tiling
+from unet_train.inference.predictor import Tiling, check_alike
+from unet_train.models.spec import ModelSpec, build_model
+from unet_train.models.unet import UNet
 from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
+from unet_train.runs.evaluation import eval_run
+from unet_train.runs.factory import encoder_params
+from unet_train.runs.loaded_model import LoadedModel
 from unet_train.runs.prediction import predict_run
 from unet_train.runs.prediction_models import Outcome
+from unet_train.runs.starting_weights import load_weights, read_weights
 from unet_train.runs.training import train_run
 from unet_train.symmetries import TTA
 
-__all__ = ["TrainedRun", "load", "predict", "train"]
+__all__ = ["Evaluated", "TrainedRun", "evaluate", "load", "predict", "train", "unet"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,34 @@ class TrainedRun:
         return self.folder / "best.pt"
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    folder : Path
+        Where report.html, metrics.json and the rest lie.
+    scores : dict of str to float
+        ``iou/mean``, ``dice/<class>``, …; NaN for a class that does not occur.
+    intervals : dict of str to (low, high) or None
+        Their 95 % intervals.
+    part : str
+        Which part was scored.
+    """
+
+    folder: Path
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float] | None]
+    part: str
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name} {self.scores[name]:.4f}" for name in ("iou/mean", "seg") if name in self.scores
+        )
+        return f"<{self.part} part: {shown}; {self.folder}>"
+
+
 def load(
     ckpt: str | os.PathLike[str] | None = None,
     *,
@@ -55,13 +94,13 @@ def load(
     tile: int | Tiling | None = None,
     tta: bool | str = False,
     encoder: Mapping[str, Any] | None = None,
-) -> Predictor:
+) -> LoadedModel:
     """Load a trained model.
 
     Parameters
     ----------
     ckpt : path
-        A checkpoint (``best.pt``) or a run folder.
+        A checkpoint (``best.pt``), a run folder, or a folder of folds, whose models are averaged.
     weights : str, optional
         ``"brain_mri"`` in place of a checkpoint: the published brain MRI model.
     weights_path : path, optional
@@ -80,9 +119,10 @@ def load(
 
     Returns
     -------
-    Predictor
+    LoadedModel
         ``model.predict(image)`` gives ``.classes`` (H×W uint8) and ``.probabilities`` (K×H×W float32);
-        ``model.objects(prediction)`` single objects; ``model.data.classes`` the classes' names.
+        ``model.objects(prediction)`` single objects; ``model.overlay(image)`` a picture; ``model.data.classes`` the
+        classes' names.
 
     Raises
     ------
@@ -103,9 +143,13 @@ def load(
         raise UserError(f"weights={weights} holds no whole model; there is brain_mri")
     try:
         if ckpt is None:
-            return brain_mri_predictor(None if weights_path is None else os.fspath(weights_path), settings)[0]
+            path = None if weights_path is None else os.fspath(weights_path)
+            return LoadedModel.of([brain_mri_predictor(path, settings)[0]])
         own = dict(encoder) if encoder is not None else None
-        return load_predictor(os.fspath(ckpt), settings, encoder=own)[0]
+        names = with_folds([os.fspath(ckpt)])
+        models = [load_predictor(name, settings, encoder=own)[0] for name in names]
+        check_alike(models, names)
+        return LoadedModel.of(models)
     except UserError as error:
         raise UserError(in_terms_of("load", str(error))) from error
 
@@ -142,16 +186,48 @@ def predict(
         words.append(f"ckpt={os.fspath(ckpt)}")
     elif ckpt is not None:
         words.append(f"ckpt=[{','.join(str(os.fspath(item)) for item in ckpt)}]")
-    return predict_run(compose_command("predict", [*words, *_overrides(keys)]).config)
+    return predict_run(compose_command("predict", [*words, *keyword_words("predict", keys)]).config)
 
 
-def train(overrides: Sequence[str] = ()) -> TrainedRun:
+def evaluate(ckpt: str | os.PathLike[str], **keys: Any) -> Evaluated:
+    """Score a checkpoint on whole images, as ``unet-eval`` does.
+
+    Parameters
+    ----------
+    ckpt : path
+        A checkpoint or a run folder.
+    **keys
+        The command's other keys, or their last words: ``part="val"``, ``dataset="folder", root="other_images"``,
+        ``tta=True``, ….
+
+    Returns
+    -------
+    Evaluated
+
+    Raises
+    ------
+    UserError
+        As the command, in one line.
+    """
+    words, partial = split_partial(keyword_words("eval", keys), ("dataset", "split"))
+    config = compose_command("eval", [f"ckpt={os.fspath(ckpt)}", *words]).config
+    if config.dataset is not None:
+        check_dataset(config.dataset)
+    metrics = eval_run(config, partial)
+    scores = {n: math.nan if v is None else v for n, v in metrics.items() if _is_score(n, metrics)}
+    return Evaluated(Path(metrics["output"]), scores, metrics["intervals"], metrics["part"])
+
+
+def train(overrides: Sequence[str] = (), **keys: Any) -> TrainedRun:
     """Train a model, as ``unet-train`` does.
 
     Parameters
     ----------
     overrides : sequence of str
         What would stand on the command line: ``["dataset=folder", "dataset.root=my_images"]``.
+    **keys
+        The same as keywords, each by its last word: ``dataset="folder", root="my_images", epochs=5``. A section may be
+        a mapping (``tile={"size": 512}``); ``folder="my_run"`` is ``hydra.run.dir``.
 
     Returns
     -------
@@ -160,11 +236,16 @@ def train(overrides: Sequence[str] = ()) -> TrainedRun:
     Raises
     ------
     UserError
-        As the command, in one line.
+        As the command, in one line; for a keyword that several sections have.
     """
     if isinstance(overrides, str):
         raise UserError(f'train takes a list of overrides: train(["{overrides}"])')
-    composed = compose_train(list(overrides))
+    words = [*overrides, *keyword_words("train", keys)]
+    if ALL in words:
+        raise UserError(
+            f"{ALL}: all folds are trained by the command unet-train alone; name one, split.fold=0"
+        )
+    composed = compose_train(words)
     check_train(composed.config)
     if composed.config.trainer.devices > 1:
         raise UserError("trainer.devices: several processes are started by the command unet-train alone")
@@ -172,16 +253,71 @@ def train(overrides: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(Path(composed.run_folder), score, composed.config.checkpoint.monitor)
 
 
-def _overrides(keys: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Keyword arguments as the words of a command line."""
-    words: list[str] = []
-    for name, value in keys.items():
-        if isinstance(value, Mapping):
-            words += _overrides(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            words.append(f"{prefix}{name}=[{','.join(map(str, value))}]")
-        elif isinstance(value, bool):
-            words.append(f"{prefix}{name}={str(value).lower()}")
-        else:
-            words.append(f"{prefix}{name}={'null' if value is None else value}")
-    return words
+def unet(
+    encoder: str = "unet",
+    *,
+    classes: int = 2,
+    in_channels: int = 3,
+    weights: str | os.PathLike[str] | None = None,
+    head: str = "softmax",
+    norm: str = "batch",
+    decoder_channels: Sequence[int] | None = None,
+    **keys: Any,
+) -> UNet:
+    """Build the net alone, for a training loop of one's own.
+
+    Parameters
+    ----------
+    encoder : str
+        As on the command line: ``unet``, ``resnet``, ``efficientnet``, ``timm``.
+    classes : int
+        Outputs, the background among them.
+    in_channels : int
+        Channels of the images.
+    weights : str or path, optional
+        ``"imagenet"``, or a file of weights (``weights.path``). None: random.
+    head, norm, decoder_channels
+        As the keys of ``model``. ``head="sigmoid"`` takes two classes and has one output.
+    **keys
+        The encoder's keys: ``depth=34``, ``init_features=16``, ``variant="b1"``, ….
+
+    Returns
+    -------
+    UNet
+        N×C×H×W pixels (uint8, or float in [0, 1]), any H and W → N×K×H×W logits; ``model.probabilities(logits)``.
+
+    Raises
+    ------
+    UserError
+        For a key that the encoder does not have, or weights that do not fit.
+    """
+    if not isinstance(classes, int) or classes < 2:
+        raise UserError(f"classes={classes}: a whole number from 2 on, the background among them")
+    chosen: dict[str, Any] = {"encoder": encoder, "model.head": head, "model.norm": norm}
+    chosen |= {"model.decoder_channels": None if decoder_channels is None else list(decoder_channels)}
+    chosen |= {f"encoder.{name}": value for name, value in keys.items()}
+    if weights == "imagenet":
+        chosen["weights"] = "imagenet"
+    elif weights is not None:
+        chosen |= {"weights": "file", "weights.path": os.fspath(weights), "dataset.normalisation": "image"}
+    config = compose_command("train", words_of(chosen)).config
+    check_train(config)
+    outputs = ["background", *(f"class_{n}" for n in range(1, classes))]
+    starting = read_weights(config)
+    model = build_model(
+        ModelSpec(
+            encoder=encoder_params(config.encoder),
+            in_channels=in_channels,
+            outputs=outputs,
+            head=head,
+            norm=norm,
+            decoder_channels=config.model.decoder_channels,
+        )
+    )
+    load_weights(model, config, starting, outputs)
+    return model
+
+
+def _is_score(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether an entry of metrics.json is a score: those have an interval, or None in its place."""
+    return name in metrics["intervals"]

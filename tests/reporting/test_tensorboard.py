@@ -43,3 +43,21 @@ def test_resuming_voids_what_the_interrupted_run_wrote_later(tmp_path):
 def test_wrong_pictures_are_refused(tmp_path):
     with ScalarWriter(tmp_path) as writer, pytest.raises(ValueError, match="H×W×3"):
         writer.image("x", np.zeros((4, 4), np.uint8), 0)
+
+
+def test_hyperparameters_stand_in_the_runs_own_row(tmp_path):
+    hparams = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    with ScalarWriter(tmp_path / "run" / "tensorboard") as writer:
+        writer.hyperparameters({"optimizer.lr": 0.01, "seed": 3, "crop": [8, 9], "none": None}, ["val/seg"])
+    assert [p.name for p in tmp_path.rglob("*") if p.is_dir()] == ["run", "tensorboard"], "no run beside it"
+    found = read(tmp_path / "run" / "tensorboard").summary_metadata
+    contents = [
+        hparams.HParamsPluginData.FromString(found[tag].plugin_data.content)
+        for tag in found
+        if found[tag].plugin_data.plugin_name == "hparams"
+    ]
+    (values,) = [c.session_start_info.hparams for c in contents if c.HasField("session_start_info")]
+    assert values["optimizer.lr"].number_value == 0.01
+    assert values["crop"].string_value == "[8, 9]"
+    (metrics,) = [c.experiment.metric_infos for c in contents if c.HasField("experiment")]
+    assert [m.name.tag for m in metrics] == ["val/seg"]

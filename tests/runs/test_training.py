@@ -24,6 +24,7 @@ from unet_train.commands import train
 from unet_train.data.io.images import read_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
+from unet_train.errors import UserError
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.preprocessing.preprocessing import Preprocessing
 from unet_train.runs.training_data import pixels_seen
@@ -729,7 +730,7 @@ def test_the_sigmoid_head_trains_and_evaluates(tmp_path, run_command):
 
 
 def test_a_sweep_runs_one_job_per_value(tmp_path):
-    words = [*TINY, "trainer.epochs=1", "-m", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    words = [*TINY, "trainer.epochs=1", "-m", "seed=0,1", f"hydra.run.dir={tmp_path / 'sweep'}"]
     done = subprocess.run(
         [sys.executable, "-m", "unet_train.commands.train", *words],
         capture_output=True,
@@ -759,6 +760,14 @@ def test_a_sweep_is_named_by_what_it_varies_where_that_is_a_file_name():
         assert named_by_what_varies([word, "seed=1,2"]) == []
     assert named_by_what_varies(["seed=1,2", "hydra.sweep.subdir=x"]) == []
     assert named_by_what_varies(["seed=1"]) == []
+
+
+def test_the_run_folder_of_a_sweep_is_the_folder_of_its_runs_or_refused():
+    assert train.in_sweep_folder(["seed=1,2", "hydra.run.dir=a,b"]) == ["seed=1,2", "hydra.sweep.dir='a,b'"]
+    assert train.in_sweep_folder(["seed=1,2"]) == ["seed=1,2"]
+    for words in (["hydra.run.dir=x-${seed}"], ["hydra.run.dir=x", "hydra.sweep.dir=y"]):
+        with pytest.raises(UserError, match=r"^hydra\.run\.dir=x.*hydra\.sweep\.subdir"):
+            train.in_sweep_folder(words)
 
 
 def test_a_sweep_over_encoders_drops_the_recipes_keys_for_another(tmp_path):

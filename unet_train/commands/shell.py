@@ -67,6 +67,10 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
     """`main` without leaving: the exit code."""
     if any(item in ("-h", "--help") for item in argv):
         return show_help(command, [item for item in argv if item not in ("-h", "--help")])
+    if argv[:1] == ["--complete"]:
+        return complete(command, argv[1:])
+    if argv[:1] == ["--completion"] or any(item.startswith("--completion=") for item in argv[:1]):
+        return show_completion(command, argv)
     if "--version" in argv:
         print(f"unet-train {__version__}")
         return 0
@@ -93,17 +97,44 @@ def run(command: str, body: Callable[[Arguments], int | None], argv: Sequence[st
 
 
 def show_help(command: str, argv: Sequence[str]) -> int:
-    """Print the help page, with the choices of ``--config-dir``; the exit code."""
+    """Print the help page, with the choices of ``--config-dir`` and of the words beside it; the exit code."""
     from unet_train.config.help import help_page
 
-    folders: list[Path] = []
-    with contextlib.suppress(UserError):  # whatever else is typed beside --help
-        config_dir = parse(argv).config_dir
-        folders += [Path(config_dir)] if config_dir else []
+    folders, words = own_folders(argv)
     try:
-        print(help_page(command, folders), end="")
+        print(help_page(command, folders, words), end="")
     except UserError as error:
         return fail(command, str(error))
+    return 0
+
+
+def own_folders(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders of ``--config-dir`` and the overrides, as far as they can be told from each other."""
+    with contextlib.suppress(UserError):  # whatever else is typed beside --help, or half a word
+        found = parse(argv)
+        return [Path(found.config_dir)] if found.config_dir else [], found.overrides
+    return [], [word for word in argv if not word.startswith("-")]
+
+
+def show_completion(command: str, argv: Sequence[str]) -> int:
+    """Print the script that makes a shell complete our words; the exit code."""
+    from unet_train.config.completion import script
+
+    shell = " ".join(argv).removeprefix("--completion").lstrip("= ")
+    try:
+        print(script(shell), end="")
+    except UserError as error:
+        return fail(command, str(error))
+    return 0
+
+
+def complete(command: str, argv: Sequence[str]) -> int:
+    """Print what the word after ``--`` may become, one a line, for the scripts of `show_completion`; the exit code."""
+    from unet_train.config.completion import candidates
+
+    place = argv.index("--") if "--" in argv else len(argv)
+    folders, words = own_folders(argv[:place])
+    print("\n".join(candidates(command, words, " ".join(argv[place + 1 :]), folders)))
     return 0
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from unet_train.commands import shell
+from unet_train.commands import folds, shell
 from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import AUTO_RESUME, Composed, compose_train, go_on_with, named_run_folder
@@ -41,6 +41,8 @@ def main() -> None:
 
 def train(arguments: shell.Arguments) -> int:
     """Compose, check, train; the exit code."""
+    if folds.asked(arguments):
+        return folds.train_folds(arguments, train)
     arguments = with_the_runs_plan(arguments)
     automatic = plan_named(arguments.overrides) == AUTO_PLAN
     minutes = next((o for o in arguments.overrides if o.startswith("minutes=")), None)
@@ -59,7 +61,7 @@ def train(arguments: shell.Arguments) -> int:
             return train(with_plan(arguments, Path(folder)))
     if arguments.multirun or arguments.hydra_flags:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
-        words = open_mappings(quote_paths(lay_plan(arguments.overrides)))
+        words = open_mappings(quote_paths(lay_plan(in_sweep_folder(arguments.overrides))))
         shell.hydra_main("train", sweep_job, [*flags, *words, *named_by_what_varies(words)])
         tell_sweeps()
         return 0
@@ -119,6 +121,26 @@ def run(composed: Composed[TrainConfig]) -> int:
     return 0
 
 
+def in_sweep_folder(words: Sequence[str]) -> list[str]:
+    """A sweep's words with ``hydra.run.dir=FOLDER`` as the folder that its runs lie in.
+
+    Raises
+    ------
+    UserError
+        Where that cannot be meant: beside hydra.sweep.dir, or with a value to be filled in by each run.
+    """
+    named = [word for word in words if word.startswith("hydra.run.dir=")]
+    if not named:
+        return list(words)
+    folder = named[-1].partition("=")[2]
+    if "${" in folder or any(word.startswith("hydra.sweep.dir=") for word in words):
+        raise UserError(
+            f"{named[-1]}: with -m, the runs' folders are hydra.sweep.dir=FOLDER and hydra.sweep.subdir=NAME in it; "
+            "leave hydra.run.dir out"
+        )
+    return [*(word for word in words if word not in named), *quote_paths([f"hydra.sweep.dir={folder}"])]
+
+
 def named_by_what_varies(words: Sequence[str]) -> list[str]:
     """Words that name a sweep's folders ``0,encoder=unet,seed=1`` by its number and the keys it sweeps.
 
@@ -176,7 +198,10 @@ def sweep_job(config: Any) -> float:
     if f"resume={tree['resume']}" == AUTO_RESUME:
         begun = (Path(folder) / "last.pt").is_file()
         tree = go_on_with(Path(folder), tree) if begun else tree | {"resume": None}
-    composed = Composed(typed(TrainConfig, tree), tree, folder)
+    fixed = HydraConfig.get().job.config.override_dirname.exclude_keys
+    names = [OverridesParser.create().parse_override(word).key_or_group for word in words]
+    varies = tuple(name for name in names if name not in fixed)
+    composed = Composed(typed(TrainConfig, tree), tree, folder, varies)
     check_train(composed.config)
     if composed.config.trainer.devices > 1:
         raise UserError("trainer.devices: a sweep's job runs on one device; use a launcher, or a single run")

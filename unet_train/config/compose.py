@@ -48,6 +48,8 @@ class Composed(Generic[Config]):
     config: Config
     tree: dict[str, Any]
     run_folder: str
+    varies: tuple[str, ...] = ()
+    """Keys that the sweep varies which the run is a job of."""
 
 
 def compose_command(command: str, overrides: Sequence[str], config_dir: str | None = None) -> Composed[Any]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from unet_train.config.chosen import Chosen, choice_file, choose
+from unet_train.config.completion import SHELLS
 from unet_train.config.schema import COMMANDS, SECTIONS
 from unet_train.config.tree import config_folder, group_options, read_choice
-from unet_train.keys import schema_fields
+from unet_train.keys import REQUIRED, schema_fields
 
 INTRO = {
     "train": """Train a U-Net. Without arguments: on drawn demo images.
@@ -58,54 +60,91 @@ INTRO = {
 ONLY = {("predict", "weights"): ["brain_mri"]}
 """Where a command takes only some choices of a group."""
 
+NO_CHOICE = {(command, "encoder") for command in ("eval", "predict", "export")}
+"""Sections that are no choice of a command."""
+
+HIDDEN = ("kind", "layout", "_target_")
+"""Keys that a choice sets."""
+
+FROM_CHECKPOINT = "…"
+"""Stands for the value that a run had."""
+
+LONGEST_DEFAULT = 40
+"""Characters."""
+
 EXITS = (
     "Exit codes: 0 done; 1 finished with some inputs bad, the last save failed, or an internal error;\n"
     "2 bad input or config; 128 + signal (130 Ctrl-C, 143 SIGTERM) stopped by a signal, saved first.\n"
 )
 
 
-def help_page(command: str, folders: Sequence[Path] = ()) -> str:
-    """The text of ``unet-<command> --help``, with the choices in the user's own `folders` of YAML."""
+def help_page(command: str, folders: Sequence[Path] = (), words: Sequence[str] = ()) -> str:
+    """The text of ``unet-<command> --help``.
+
+    Parameters
+    ----------
+    command : str
+    folders : sequence of Path
+        The user's own folders of YAML, whose choices are shown too.
+    words : sequence of str
+        What stands beside ``--help``: the keys and defaults are those of the groups and the experiment chosen there.
+    """
     root = yaml.safe_load((config_folder() / f"{command}.yaml").read_text(encoding="utf-8"))
-    chosen = {k: v for entry in root["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
-    groups = {g: o for g, o in group_options(folders).items() if g in chosen}
+    chosen = choose(root, folders, words)
+    options = group_options(folders)
+    # Elsewhere the checkpoint knows its encoder; only one's own has to be named, by keys.
+    groups = [group for group in chosen.groups if group in options and (command, group) not in NO_CHOICE]
     lines = [INTRO[command], *(["", "Groups: choose with group=choice", ""] if groups else [])]
-    for group, options in groups.items():
-        options = ONLY.get((command, group), options)
-        listed = ", ".join(f"[{name}]" if name == chosen[group] else name for name in options)
+    for group in sorted(groups):
+        named = ONLY.get((command, group), options[group])
+        listed = ", ".join(f"[{name}]" if name == chosen.groups[group] else name for name in named)
         lines += _entry(group, listed)
     lines += ["", "Keys: set with key=value; the value here is the default", ""]
     for name, (_, field) in schema_fields(COMMANDS[command]).items():
-        if name in SECTIONS:
-            lines += _section(name, chosen.get(name), root, folders)
+        if name in SECTIONS and (command, name) not in NO_CHOICE:
+            lines += _section(command, name, chosen, root, folders)
         else:
             lines += _entry(f"{name}={_shown(root.get(name))}", _meaning(field))
-    lines += ["", "-m, --multirun sweeps; --config-dir DIR adds a folder of your own YAML; --version."]
-    return "\n".join(lines) + "\n\n" + EXITS
+    sweeps = "-m, --multirun sweeps; " if command == "train" else ""
+    completes = f"--completion {'|'.join(SHELLS)} prints what makes the shell complete keys.\n"
+    lines += ["", f"{sweeps}--config-dir DIR adds a folder of your own YAML; --version.", completes]
+    return "\n".join(lines) + "\n" + EXITS
 
 
-def _section(section: str, choice: str | None, root: dict[str, Any], folders: Sequence[Path]) -> list[str]:
-    """Keys of one section, of its default choice first, then what other choices add."""
+def _section(
+    command: str, section: str, chosen: Chosen, root: dict[str, Any], folders: Sequence[Path]
+) -> list[str]:
+    """Keys of a section as it is chosen, and the names of those that other choices have beside them."""
     tag, kinds = SECTIONS[section]
     lines: list[str] = [""]
-    said: set[str] = set()
-    values: list[tuple[str | None, dict[str, Any]]]
-    if section in root:
-        values = [(None, root[section] or {})]
-    else:
-        files = [f for folder in (config_folder(), *folders) for f in (folder / section).glob("[!_]*.yaml")]
-        files.sort(key=lambda f: (f.stem != choice, f.stem))
-        values = [(f.stem, read_choice(f)) for f in files]
-    for stem, content in values:
+
+    def schema_of(content: dict[str, Any]) -> Any:
         schema = kinds.get(content.get(tag, "") if tag else "")
-        if schema is None or not is_dataclass(schema):
-            continue
+        return schema if schema is not None and is_dataclass(schema) else None
+
+    file = choice_file(section, chosen.groups.get(section), folders)
+    content = root.get(section) or (read_choice(file) if file else None)
+    shown: set[str] = set(HIDDEN)
+    schema = schema_of(content) if content is not None else None
+    if schema is None and "" in kinds:  # a section that the checkpoint gives: its keys have no default here
+        schema, content = kinds[""], {name: FROM_CHECKPOINT for name in schema_fields(kinds[""])}
+    if schema is not None and content is not None:
+        values = content | (chosen.recipe.get(section) or {})
         for name, (_, field) in schema_fields(schema).items():
-            if name in said or name in ("kind", "layout", "_target_"):
-                continue
-            said.add(name)
-            only = f"  ({section}={stem})" if stem and choice and stem != choice else ""
-            lines += _entry(f"{section}.{name}={_shown(content.get(name))}", _meaning(field) + only)
+            if name not in HIDDEN:
+                before = field.metadata["before"]
+                value = values.get(name, None if before is REQUIRED else before)
+                lines += _entry(f"{section}.{name}={_shown(value)}", _meaning(field))
+                shown.add(name)
+    if section not in chosen.groups or section in root:
+        return lines
+    for choice in ONLY.get((command, section), group_options(folders)[section]):
+        other = choice_file(section, choice, folders)
+        other_schema = schema_of(read_choice(other)) if other else None
+        names = [name for name in schema_fields(other_schema) if name not in shown] if other_schema else []
+        if names and choice != chosen.groups[section]:
+            see = f" (unet-{command} {section}={choice} --help)"
+            lines += _entry(f"with {section}={choice}", ", ".join(f"{section}.{n}=" for n in names) + see)
     return lines
 
 
@@ -115,10 +154,17 @@ def _meaning(field: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    """A default as it would be typed; a long one is only hinted at."""
     if value is None:
         return "null"
-    if isinstance(value, list | dict):
-        return ("[…]" if isinstance(value, list) else "{…}") if value else str(value)
+    if value == "???":
+        return "…"
+    if isinstance(value, list):
+        text = f"[{','.join(map(_shown, value))}]"
+        return text if len(text) <= LONGEST_DEFAULT else "[…]"
+    if isinstance(value, dict):
+        text = "{" + ",".join(f"{key}:{_shown(item)}" for key, item in value.items()) + "}"
+        return text if len(text) <= LONGEST_DEFAULT else "{…}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -64,7 +64,9 @@ class Split:
 
     file: str | None = key("a split.json, or the name of a shipped split")
     folds: int | None = key("cross-validation: number of folds over the groups")
-    fold: int | None = key("cross-validation: which fold is the test part, from 0")
+    fold: int | None = key(
+        "cross-validation: which fold is the test part, from 0; all: each in turn (unet-train)"
+    )
     val_fraction: float = key(
         "share of the training groups (or frames) held out for validation", at_least=0, below=1
     )
@@ -446,6 +448,7 @@ PATH_KEYS = (
     "resume",
     "plan",
     "hydra.run.dir",
+    "hydra.sweep.dir",
     "csv",
     "plot",
     "dataset.images",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,10 @@ class Prediction:
     outputs: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
+
+    def __repr__(self) -> str:
+        height, width = self.classes.shape
+        return f"<prediction of {height}×{width} pixels, {len(self.probabilities)} classes>"
 
 
 @dataclass
@@ -267,13 +271,30 @@ class Predictor:
         )
 
 
-def average(predictors: Sequence[Predictor], image: np.ndarray, statistics: Statistics | None) -> Prediction:
-    """Mean of the class probabilities of several models; the objects' maps are those of the mean outputs.
+@dataclass
+class Ensemble(Predictor):
+    """Several models whose outputs are averaged; they share their target and classes (see `check_alike`).
 
-    The predictors must share their target and classes (see `check_alike`).
+    Attributes
+    ----------
+    members : tuple of Predictor
+        The first one's data description counts, and the first object rule that there is.
     """
-    outputs = np.mean([p.outputs(image, statistics) for p in predictors], axis=0)
-    return predictors[0].decode(outputs.astype(np.float32))
+
+    members: tuple[Predictor, ...] = ()
+
+    @classmethod
+    def of(cls, members: Sequence[Predictor]) -> Self:
+        """Of one predictor or more."""
+        first = {field.name: getattr(members[0], field.name) for field in fields(Predictor)}
+        given = (m.postprocessing for m in members if m.postprocessing is not None)
+        first["postprocessing"] = next(given, None)
+        return cls(**first, members=tuple(members))
+
+    def outputs(self, image: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
+        """As `Predictor.outputs`: the mean over the members."""
+        outputs = np.mean([member.outputs(image, statistics) for member in self.members], axis=0)
+        return np.asarray(outputs, np.float32)
 
 
 def check_alike(predictors: Sequence[Predictor], names: Sequence[str]) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+LOSSES = ("train/loss", "val/loss")
+"""What the Custom Scalars tab shows in one card."""
 
 
 class ScalarWriter:
@@ -58,6 +62,25 @@ class ScalarWriter:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise ValueError(f"a picture must be H×W×3 uint8, not {picture.shape} {picture.dtype}")
         self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def hyperparameters(self, values: Mapping[str, Any], scores: Sequence[str]) -> None:
+        """Write a row of the HParams tab, and the tab's card with the losses together.
+
+        Parameters
+        ----------
+        values : mapping of str to value
+            Text, numbers and truth values stand as they are, anything else as text.
+        scores : sequence of str
+            Names of the scalars that the row shows, by their latest value.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
+        experiment, session, _ = hparams(plain, dict.fromkeys(scores, 0.0))
+        # Not SummaryWriter.add_hparams, which makes a run of its own for them, apart from the curves.
+        for summary in (experiment, session):
+            self._writer.file_writer.add_summary(summary)
+        self._writer.add_custom_scalars({"loss": {"training and validation": ["Multiline", list(LOSSES)]}})
 
     def text(self, name: str, text: str, step: int = 0) -> None:
         """Write a text (Markdown)."""

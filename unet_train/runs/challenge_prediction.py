@@ -13,7 +13,6 @@ from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import image_size, list_images, write_image
 from unet_train.errors import UserError
 from unet_train.inference.challenge_results import ChallengeWriter, sequence_frames
-from unet_train.inference.predictor import average
 from unet_train.log import LOGGER
 from unet_train.reporting.overlays import add_legend, object_picture
 from unet_train.runs.prediction_inputs import Inputs, Job
@@ -70,7 +69,7 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
             before = len(bad)
             with one_bad_image(path, bad):
                 image = models.read(path)
-                prediction = average(models.predictors, image, volumes.statistics(job))
+                prediction = models.together.predict(image, volumes.statistics(job))
                 objects = predictor.objects(prediction)
             labels = writer.add(number, objects, str(path))
             picture = add_legend(object_picture(labels, image), [], f"{path.name}  {labels_said(labels)}")

@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unet_train.atomic import replacing, writing
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import check_dataset, expand
 from unet_train.config.command_line import lay_over
+from unet_train.config.folds import FOLDS, holds_folds, with_folds
 from unet_train.config.schema import EvalConfig, TrainConfig
 from unet_train.config.typed import typed
 from unet_train.data.check import format_problems, image_digest
@@ -29,7 +31,7 @@ from unet_train.data.layouts.custom import CustomKeys
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
-from unet_train.inference.predictor import Predictor
+from unet_train.inference.predictor import Ensemble, Predictor, check_alike
 from unet_train.log import LOGGER, log_to
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
@@ -72,8 +74,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     UserError
     """
     log_to(None)
-    settings = PredictorSettings.of(config)
-    predictor, checkpoint, path = load_predictor(config.ckpt, settings, encoder=config.encoder)
+    predictor, checkpoint, path = load_judged(config)
     source, records, part, dataset, own = choose_records(config, overrides, checkpoint)
     name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
@@ -131,7 +132,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         "epoch": checkpoint.epoch,
         "tta": config.tta,
         "views": list(predictor.views),
-        "settings": settings.knobs.words,
+        "settings": PredictorSettings.of(config).knobs.words,
         "classes_never_predicted": evaluation.never_predicted(),
         "trained_on": len(seen),
         "trained_on_images": seen,
@@ -192,6 +193,32 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     if drawn:
         LOGGER.info(f"overlay   {drawn[-1]}")
     return metrics | {"output": str(folder)}
+
+
+def load_judged(config: EvalConfig) -> tuple[Predictor, Checkpoint, Path]:
+    """The model that is scored, its checkpoint, and the path of its file.
+
+    A folder of folds is the mean of its models; the checkpoint is then the first one's, with the training images of all
+    of them, and the file is the folder's folds.json.
+
+    Raises
+    ------
+    UserError
+        As `load_predictor`, and if a fold is missing or the models do not go together.
+    """
+    settings = PredictorSettings.of(config)
+    if not holds_folds(config.ckpt):
+        return load_predictor(config.ckpt, settings, encoder=config.encoder)
+    names = with_folds([config.ckpt])
+    loaded = [load_predictor(name, settings, encoder=config.encoder) for name in names]
+    members = [predictor for predictor, _, _ in loaded]
+    check_alike(members, names)
+    hashes = {key: value for _, checkpoint, _ in loaded for key, value in checkpoint.image_hashes.items()}
+    return (
+        Ensemble.of(members),
+        replace(loaded[0][1], image_hashes=hashes, epoch=None),
+        expand(config.ckpt) / FOLDS,
+    )
 
 
 def trained_on_line(seen: Sequence[str], images: int) -> str:
@@ -341,7 +368,8 @@ def results_folder(config: EvalConfig, checkpoint: Path, name: str, root: str) -
         folder = expand(config.output)
     else:
         run = checkpoint.parent
-        folder = (run if (run / "config.yaml").is_file() else Path()) / "eval" / name
+        is_run = any((run / file).is_file() for file in ("config.yaml", FOLDS))
+        folder = (run if is_run else Path()) / "eval" / name
         if _evaluated(folder) not in (None, root):
             folder = folder.with_name(f"{name}-{Path(root).name}")
     if (folder / "metrics.json").is_file():

@@ -18,7 +18,7 @@ from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
 from unet_train.inference import streaming
 from unet_train.inference.object_table import measure_objects
-from unet_train.inference.predictor import Prediction, Predictor, average
+from unet_train.inference.predictor import Prediction, Predictor
 from unet_train.log import LOGGER, log_to
 from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.challenge_prediction import predict_sequence
@@ -77,7 +77,7 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
                     notes.append(_predict_large(config, models, job, output, bar))
                 else:
                     image = models.read(job.path)
-                    prediction = average(models.predictors, image, volumes.statistics(job))
+                    prediction = models.together.predict(image, volumes.statistics(job))
                     write_results(_wanted(output, job, models, config), job, models.first, image, prediction)
                 record.add(job)
     if todo and (output / "classes").is_dir():

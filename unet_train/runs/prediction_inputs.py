@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unet_train.config.checks import check_own_encoder, check_whole_model, expand
+from unet_train.config.folds import with_folds
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import IMAGE_SUFFIXES, list_images, natural_key
 from unet_train.data.io.libraries import import_extra
@@ -98,19 +99,19 @@ def check_sequence(config: PredictConfig) -> None:
 
 
 def checkpoint_names(ckpt: str | Sequence[str] | None) -> list[str]:
-    """The checkpoints a `ckpt` names: none, one or several.
+    """The checkpoints a `ckpt` names: none, one or several; a folder of folds stands for its runs.
 
     Raises
     ------
     UserError
-        For an empty list.
+        For an empty list, or folds that are not all trained.
     """
     if ckpt is None or ckpt == "":
         return []
     names = [str(name) for name in ckpt if name] if isinstance(ckpt, list | tuple) else [str(ckpt)]
     if not names:
         raise UserError("ckpt=[]: name at least one checkpoint")
-    return names
+    return with_folds(names)
 
 
 # --- images -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import list_images
 from unet_train.errors import UserError, in_terms_of
-from unet_train.inference.predictor import Predictor, check_alike
+from unet_train.inference.predictor import Ensemble, Predictor, check_alike
 from unet_train.inference.tiled import stride_of, tile_geometry
 from unet_train.preprocessing.intensity import Statistics
 from unet_train.runs.checkpoint_files import (
@@ -96,6 +97,11 @@ class Models:
     def first(self) -> Predictor:
         """The one whose way from outputs to classes counts."""
         return self.predictors[0]
+
+    @cached_property
+    def together(self) -> Ensemble:
+        """All of them, averaged."""
+        return Ensemble.of(self.predictors)
 
     @classmethod
     def load(cls, config: PredictConfig) -> Models:

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from unet_train.errors import UserError
-from unet_train.metrics.intervals import values_statistic
+from unet_train.metrics.intervals import bootstrap, contributing, interval_of_each, values_statistic
 from unet_train.metrics.pooled import ImageCounts
 from unet_train.metrics.volume import SUMMARISED
 from unet_train.nearest import nearest
@@ -144,6 +144,11 @@ class PatientScores:
         weights = np.ones(len(self.groups), np.int64) if weights is None else weights
         what = self.name.partition("/")[2]
         return {self.name: values_statistic(self.values)(weights).get(what, math.nan)}
+
+    def intervals(self) -> dict[str, tuple[float, float] | None]:
+        """As `PooledCounts.intervals`."""
+        n = len(self.groups)
+        return interval_of_each(bootstrap(self.scores, n), contributing(self.scores, n))
 
 
 def find_runs(folders: Sequence[Path]) -> list[RunRecord]:

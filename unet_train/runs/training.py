@@ -14,7 +14,7 @@ from unet_train.atomic import remove_leftovers, writing
 from unet_train.checkpoint import Checkpoint
 from unet_train.config.checks import dataset_root, expand
 from unet_train.config.compose import Composed
-from unet_train.config.schema import TrainConfig
+from unet_train.config.schema import SECTIONS, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
 from unet_train.data.layouts import AUTO
 from unet_train.data.summary import summarise
@@ -37,6 +37,7 @@ from unet_train.runs.resume_checks import (
     restoring,
     split_of_the_run,
 )
+from unet_train.runs.run_records import flat
 from unet_train.runs.starting_weights import follow_mode, follow_values, load_weights, read_weights
 from unet_train.runs.training_data import TrainingData, read_data
 from unet_train.runs.training_report import tell_end, tell_resume, tell_run
@@ -58,6 +59,21 @@ from unet_train.training.run_folder import (
 from unet_train.training.seeding import seed_generators
 
 __all__ = ["NotSaved", "Stopped", "train_run"]
+
+TELLING = (
+    *(
+        "encoder.kind",
+        "encoder.depth",
+        "weights.kind",
+        "dataset.name",
+        "dataset.target",
+        "dataset.scale",
+        "split.fold",
+    ),
+    *("augmentation.crop_size", "optimizer.kind", "optimizer.lr", "optimizer.weight_decay", "scheduler.kind"),
+    *("trainer.epochs", "trainer.samples_per_epoch", "trainer.batch_size", "trainer.ema_decay", "seed"),
+)
+"""Keys that TensorBoard's HParams shows of every run."""
 
 
 def train_run(composed: Composed[TrainConfig]) -> float:
@@ -213,6 +229,18 @@ def begin_folder(run: Run, plan: str | None) -> None:
         log_to(run.folder)
         tell_run(run)
         show_data(run)
+        show_hyperparameters(run)
+
+
+def show_hyperparameters(run: Run) -> None:
+    """Write what sets the run apart from others for TensorBoard's HParams: some keys, and those a sweep varies."""
+    keys = flat(run.composed.tree)
+    # Hydra calls the choice of a group by the group's name.
+    names = [f"{name}.{SECTIONS[name][0]}" if name in SECTIONS else name for name in run.composed.varies]
+    values = {name: keys[name] for name in dict.fromkeys([*TELLING, *names]) if name in keys}
+    history = History(run.folder)
+    history.hyperparameters(values, [f"val/{run.config.checkpoint.monitor}", "val/loss", "train/loss"])
+    history.close()
 
 
 def show_data(run: Run) -> None:

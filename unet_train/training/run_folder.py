@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,12 @@ class History:
         if self.writer is not None:
             with self._kept_for_later():
                 self.writer.image(name, image, step)
+
+    def hyperparameters(self, values: Mapping[str, Any], scores: Sequence[str]) -> None:
+        """What sets the run apart, and the scores it is judged by, for TensorBoard's HParams."""
+        if self.writer is not None:
+            with self._kept_for_later():
+                self.writer.hyperparameters(values, scores)
 
     def flush(self) -> None:
         """Write what is not written yet, so that a kill loses nothing of it.
