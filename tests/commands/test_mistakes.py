@@ -129,6 +129,12 @@ DATA = {
         ["dataset.normalisation=fixed", "dataset.mean=[0.1,0.2]", "dataset.std=[1,1]"],
         ["dataset.mean", "channel"],
     ),
+    "crops of padding": (
+        None,
+        {},
+        ["augmentation.crop_size=4096"],
+        ["augmentation.crop_size=4096", "48×64", "augmentation.crop_size=64"],
+    ),
     "too deep": (None, {}, ["encoder.depth=7"], ["encoder.depth=7"]),
     "decoder widths": (None, {}, ["model.decoder_channels=[4]"], ["model.decoder_channels"]),
     "a transform for colours": (
@@ -217,6 +223,24 @@ def test_a_mistake_in_a_split_file(refused, write_images, content, says):
 def test_folders_and_choices_that_cannot_be(refused, words, says):
     Path("a_file").touch()
     line = refused("train", *words)
+    for part in says:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "says"),
+    [
+        ("data", ["check", "-m"], ["takes no -m"]),
+        ("eval", ["ckpt=x", "--multirun"], ["takes no --multirun"]),
+        ("data", ["say", "check"], ["did you mean unet-data check?"]),
+        ("data", ["chek"], ["did you mean check?"]),
+        ("data", ["dataset=folder"], ["comes first: unet-data check"]),
+        ("data", [], ["unet-data check, plan, fetch or demo"]),
+        ("predict", ["weights=runs/x/best.pt", "input=.", "output=o"], ["say ckpt=runs/x/best.pt"]),
+    ],
+)
+def test_words_that_belong_elsewhere(refused, command, words, says):
+    line = refused(command, *words)
     for part in says:
         assert part in line
 

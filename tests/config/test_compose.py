@@ -58,6 +58,11 @@ ODD_NAMES = [
         ("trainer.compile=maybe", ["trainer.compile", "maybe", "true", "false"]),
         ("loss.terms=5", ["loss.terms", "list"]),
         ("trainer=null", ["trainer"]),
+        ("weights=runs/x/best.pt", ["weights=file weights.path=runs/x/best.pt"]),
+        ("dataset=../my_images", ["dataset=folder dataset.root=../my_images"]),
+        ("ckpt=runs/x/best.pt", ["weights.path=runs/x/best.pt", "resume=RUN_FOLDER"]),
+        ("output=here", ["hydra.run.dir=here"]),
+        ("input=images", ["dataset.root"]),
     ],
 )
 def test_mistakes_are_said_in_one_line(typed, says):
@@ -95,6 +100,13 @@ def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():
         assert (model.decoder_channels, model.input_skip) == (None, 0)
     with pytest.raises(UserError, match=r"encoder\.init_features=4: "):
         compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.init_features=4"])
+
+
+def test_a_mapping_that_the_shell_has_taken_apart_is_shown_with_its_quotes():
+    for pieces in (["0:0", "255:1"], ["0:0", "128:1", "255:2"]):
+        words = ["dataset=folder", "dataset.root=x", *(f"dataset.values={piece}" for piece in pieces)]
+        with pytest.raises(UserError, match=f"'dataset.values={{{','.join(pieces)}}}'"):
+            compose_command("train", words)
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

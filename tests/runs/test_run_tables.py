@@ -296,7 +296,7 @@ def two(tmp_path):
         (["list", "{}/../rnus"], "rnus: no such folder (did you mean runs?)"),
         (["list", "{}/r0/eval"], "eval: holds no run"),
         (["lost", "{}"], "did you mean list?"),
-        ([], "say list, compare or best"),
+        ([], "what is to be done? unet-runs list, compare or best"),
         (["compare", "{}", "score=iou/cel"], "iou/cel: {}/r0 has no such score (did you mean iou/cell?)"),
         (["best", "{}", "score=iou/cel"], "iou/cell"),
         (["list", "{}", "score=iou/cel"], "score=iou/cel"),

@@ -37,9 +37,7 @@ def data(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "data")
     words = arguments.overrides
     actions = {"check": check, "plan": plan, "fetch": fetch, "demo": demo}
-    if not words or words[0] not in actions:
-        given = words[0] if words else "nothing"
-        raise UserError(f"{given}: say check, plan, fetch or demo{near(given, actions)} (see --help)")
+    shell.action(arguments, "data", list(actions))
     if words[0] in ("check", "plan"):
         return actions[words[0]](words[1:], arguments.config_dir)  # type: ignore[operator]
     return actions[words[0]](words[1:])  # type: ignore[operator]

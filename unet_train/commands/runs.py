@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from unet_train.commands import shell
 from unet_train.config.checks import expand
 from unet_train.config.compose import compose_command
-from unet_train.config.messages import near
 from unet_train.config.schema import RunsConfig
-from unet_train.errors import UserError
 from unet_train.keys import schema_fields
 
 DEFAULT = "runs"
@@ -28,12 +26,10 @@ def runs(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "runs")
     actions = {"list": list_runs, "compare": compare, "best": best}
     words = arguments.overrides
-    if not words or words[0] not in actions:
-        given = words[0] if words else "nothing"
-        raise UserError(f"{given}: say list, compare or best{near(given, actions)} (see --help)")
+    action = shell.action(arguments, "runs", list(actions))
     keys, folders = apart(words[1:])
     config = compose_command("runs", keys, arguments.config_dir).config
-    print(actions[words[0]]([expand(name) for name in folders or [DEFAULT]], config))
+    print(actions[action]([expand(name) for name in folders or [DEFAULT]], config))
     return 0
 
 

@@ -182,4 +182,28 @@ def refuse_sweeps(arguments: Arguments, command: str) -> None:
     UserError
     """
     if arguments.multirun or arguments.hydra_flags:
-        raise UserError(f"unet-{command} takes no {arguments.raw[0]}; sweeps are for unet-train")
+        flag = next(word for word in arguments.raw if word.startswith("-") and word not in arguments.overrides)
+        raise UserError(f"unet-{command} takes no {flag}; sweeps are for unet-train")
+
+
+def action(arguments: Arguments, command: str, actions: Sequence[str]) -> str:
+    """The first word of a command that begins with what is to be done.
+
+    Raises
+    ------
+    UserError
+        With the nearest of `actions` where it is none of them.
+    """
+    from unet_train.config.messages import near
+
+    words = arguments.overrides
+    listed = f"{', '.join(actions[:-1])} or {actions[-1]}"
+    if not words:
+        raise UserError(f"what is to be done? unet-{command} {listed} (see --help)")
+    if words[0] in actions:
+        return words[0]
+    if "=" in words[0]:
+        raise UserError(f"{words[0]}: what is to be done comes first: unet-{command} {listed} (see --help)")
+    later = [word for word in words[1:] if word in actions]
+    hint = f" (did you mean unet-{command} {later[0]}?)" if later else near(words[0], actions)
+    raise UserError(f"{words[0]}: no such action{hint}; unet-{command} {listed} (see --help)")

@@ -1,4 +1,4 @@
-"""Which choices of the groups a command line has, read off the YAML alone: for `--help` and completion, without Hydra."""
+"""Which choices of the groups a command line has, read off the YAML: for --help and completion."""
 
 from __future__ import annotations
 

@@ -100,12 +100,17 @@ def take_own_sections(overrides: Sequence[str]) -> tuple[list[str], dict[str, di
 
 def refuse_common_slips(command: str, overrides: Sequence[str], options: dict[str, list[str]]) -> None:
     """Overrides that Hydra would take, or refuse, with a misleading word."""
+    refuse_expanded_braces(overrides)
     for override in overrides:
         name, equals, value = override.partition("=")
+        refuse_other_commands_words(command, override)
         if name.startswith("-"):
             raise UserError(f"{name}: no such option; keys are set as key=value (see --help)")
         if not equals and not name.startswith("~"):
             raise UserError(f"{override}: keys are set as key=value, for example dataset=folder (see --help)")
+        if name in FILE_OF and value not in options.get(name, ()) and _looks_like_a_path(value):
+            instead = FILE_OF[name] if command in ("train", "data") else "ckpt={path}"
+            raise UserError(f"{override} is a path; say {instead.format(path=value)}")
         if name in options and value.startswith("_"):
             raise UserError(f"{override}: no such choice; {name} is one of {', '.join(options[name])}")
         group, dot, last = name.lstrip("+").partition(".")
@@ -113,6 +118,54 @@ def refuse_common_slips(command: str, overrides: Sequence[str], options: dict[st
             raise UserError(f"{override}: choose with {group}={value} (one of {', '.join(options[group])})")
         if name == "dataset.name" and value in options["dataset"]:
             raise UserError(f"{override} only renames; to choose the data set: dataset={value}")
+
+
+FILE_OF = {
+    "weights": "weights=file weights.path={path}",
+    "dataset": "dataset=folder dataset.root={path}",
+}
+"""Group → what takes a path in its place."""
+
+
+def _looks_like_a_path(value: str) -> bool:
+    """Whether a value can only be meant as a file or folder."""
+    return "/" in value or "\\" in value or os.path.exists(value) or value.endswith((".pt", ".pth"))
+
+
+def refuse_other_commands_words(command: str, override: str) -> None:
+    """Refuse ``ckpt=…`` where a training starts, and ``input=…`` and ``output=…``, which it has no use for.
+
+    Raises
+    ------
+    UserError
+        With the keys that unet-train has for it.
+    """
+    name, _, value = override.partition("=")
+    instead = {
+        "ckpt": f"to start from its weights, say weights=file weights.path={value}; to go on with its run, "
+        "resume=RUN_FOLDER",
+        "input": "the images and masks to train on are dataset=folder dataset.root=FOLDER",
+        "output": f"the run folder is hydra.run.dir={value}",
+    }
+    if command == "train" and name in instead:
+        raise UserError(f"{override}: unet-train has no {name}; {instead[name]}")
+
+
+def refuse_expanded_braces(overrides: Sequence[str]) -> None:
+    """Refuse the pieces into which a shell cuts ``dataset.values={0:0,255:1}`` without quotes.
+
+    Raises
+    ------
+    UserError
+        With the quotes.
+    """
+    for name in mapping_keys():
+        pieces = [o.partition("=")[2] for o in overrides if o.partition("=")[0] == name]
+        if len(pieces) > 1 and all(":" in piece and not piece.startswith("{") for piece in pieces):
+            raise UserError(
+                f"{name}={pieces[0]}: the shell has taken the braces apart; put quotes around it: "
+                f"'{name}={{{','.join(pieces)}}}'"
+            )
 
 
 def split_partial(overrides: Sequence[str], sections: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ import yaml
 
 from unet_train.atomic import remove_leftovers, writing
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.checks import dataset_root, expand
+from unet_train.config.checks import SMALLEST_CROP, dataset_root, expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import SECTIONS, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
@@ -112,6 +112,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     split_up = partial(build_split, config.split, config.dataset)
     data = read_data(config, hardware.context, split_up, starting.intensity_range)
     check_validated(config, data)
+    check_crops(config, data)
     mode, channels = data.description.normalisation, data.description.channels
     said = follow_values(config, composed.tree, starting, mode, channels, was_auto)
     for name in ("intensity_range", "target", "target_params"):  # a resume decides no second time
@@ -299,6 +300,32 @@ def check_validated(config: TrainConfig, data: TrainingData) -> None:
                 f"{words}: waits for validations without a better score, and this run has no validation part; "
                 "hold some images out (split.val_fraction), or leave it out"
             )
+
+
+MOST_PADDING = 4
+"""How many times as high and as wide as the largest image a crop may be; beyond, 15 of 16 pixels are padding."""
+
+
+def check_crops(config: TrainConfig, data: TrainingData) -> None:
+    """Refuse crops that are nearly all padding, which cost a minute for each step and teach nothing.
+
+    Raises
+    ------
+    UserError
+    """
+    crop = config.augmentation.crop_size
+    if crop is None:
+        return
+    height, width = crop if isinstance(crop, list) else (crop, crop)
+    working = data.description.preprocessing.working_size
+    sizes = [working(data.shapes[record.key]) for record in data.split.train]
+    largest = max(size[0] for size in sizes), max(size[1] for size in sizes)
+    if height > MOST_PADDING * largest[0] and width > MOST_PADDING * largest[1]:
+        raise UserError(
+            f"augmentation.crop_size={crop}: more than {MOST_PADDING} times as high and wide as the largest training image "
+            f"({largest[0]}×{largest[1]}), nearly all padding; say augmentation.crop_size="
+            f"{max(SMALLEST_CROP, *largest)}"
+        )
 
 
 def try_validation(run: Run) -> None:
