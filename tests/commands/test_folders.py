@@ -290,3 +290,19 @@ def test_a_folder_that_holds_a_test_part_alone_is_evaluated(write_images, run_co
     for words in (["dataset.root=new"], ["dataset=folder", "dataset.root=new", "part=test"]):
         assert run_command("eval", "ckpt=run", *words, "output=out") == 0
         assert json.loads(Path("out/metrics.json").read_text())["n_images"] == 3
+
+
+def test_what_takes_seconds_to_load_is_said_before(run_command, capsys, monkeypatch):
+    """Nothing but the words of the command has been looked at when the line appears."""
+    import sys
+
+    from unet_train.commands import shell
+
+    shell.tell_loading()
+    assert capsys.readouterr().out == ""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    shell.tell_loading()
+    assert capsys.readouterr().out == "loading PyTorch\n"
+    monkeypatch.setenv("RANK", "1")
+    shell.tell_loading()
+    assert capsys.readouterr().out == ""

@@ -87,3 +87,20 @@ def test_the_running_scores_by_hand():
     names = ("background", "cell")
     state = SimpleNamespace(position=Position(sums=sums), loss=loss, outputs=names, background=True)
     assert running_scores(state) == "loss 0.500, IoU 0.750"
+
+
+def test_where_there_is_no_bar_a_line_comes_soon_and_then_once_a_minute(clock, monkeypatch, capsys):
+    """A log file of a long epoch is not silent, and says how long the run takes before its first epoch ends."""
+    monkeypatch.setattr(progress, "running_scores", lambda state: "loss 1.000, IoU 0.500")
+    monkeypatch.setattr(progress.LOGGER, "info", print)
+    told = Progress(SETTINGS, 10, DistributedContext(), validates=False)
+    state = SimpleNamespace(position=Position())
+    said = []
+    with told.epoch(state.position):
+        for _ in range(10):
+            clock.seconds += 11
+            state.position.batches += 1
+            told.advance(state, 1)
+            said.append(capsys.readouterr().out)
+    assert said[0] == "epoch 1/4  batch 1/10  loss 1.000, IoU 0.500, 0.7 images/s, 7 min left\n"
+    assert [n for n, line in enumerate(said) if line] == [0, 6]

@@ -47,6 +47,7 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
     """Read every file of a data set; 1 if something is wrong with it, listed by file."""
     config = compose_command("data", overrides, config_dir).config
     check_dataset(config.dataset)
+    shell.tell_loading()
     from unet_train.config.checks import refuse_without_background
     from unet_train.data.check import (
         find_copies,
@@ -122,6 +123,7 @@ def plan(overrides: Sequence[str], config_dir: str | None = None) -> int:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output={output}: {output.parent} cannot be made ({error.strerror})") from None
+    shell.tell_loading()
     from unet_train.atomic import replacing
     from unet_train.planning.make import make_plan
 

@@ -25,6 +25,7 @@ def evaluate(arguments: shell.Arguments) -> int:
     check_output(composed.config.output)
     if composed.config.dataset is not None:
         check_dataset(composed.config.dataset)
+    shell.tell_loading()
     if holds_folds(composed.config.ckpt):
         from unet_train.runs.folds import eval_folds
 

@@ -29,6 +29,7 @@ def export(arguments: shell.Arguments) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if config.format == "onnx" and missing:
         raise UserError(f"format=onnx needs {', '.join(missing)}: pip install 'unet-train[export]'")
+    shell.tell_loading()
     from unet_train.runs.export import WrongFile, export_run
 
     try:

@@ -22,6 +22,7 @@ def predict(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "predict")
     composed = compose_command("predict", arguments.overrides, arguments.config_dir)
     check_predict(composed.config)
+    shell.tell_loading()
     from unet_train.runs.prediction import predict_run
 
     return 1 if predict_run(composed.config).bad else 0

@@ -174,6 +174,12 @@ def hydra_main(command: str, task: Callable[[Any], Any], argv: Sequence[str]) ->
         sys.argv = old
 
 
+def tell_loading() -> None:
+    """Say that PyTorch is loaded, which takes seconds, unless it is there already or another process says so."""
+    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
+        print("loading PyTorch", flush=True)
+
+
 def refuse_sweeps(arguments: Arguments, command: str) -> None:
     """Sweeps and Hydra's own flags belong to unet-train.
 
@@ -182,7 +188,9 @@ def refuse_sweeps(arguments: Arguments, command: str) -> None:
     UserError
     """
     if arguments.multirun or arguments.hydra_flags:
-        flag = next(word for word in arguments.raw if word.startswith("-") and word not in arguments.overrides)
+        flag = next(
+            word for word in arguments.raw if word.startswith("-") and word not in arguments.overrides
+        )
         raise UserError(f"unet-{command} takes no {flag}; sweeps are for unet-train")
 
 

@@ -89,6 +89,7 @@ def with_the_runs_plan(arguments: shell.Arguments) -> shell.Arguments:
 
 def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
     """The arguments with a plan, made now and written to a file in `folder`, in the place of ``plan=auto``."""
+    shell.tell_loading()
     from unet_train.planning.make import make_plan
     from unet_train.training.run_folder import refuse_taken
 
@@ -108,6 +109,7 @@ def with_plan(arguments: shell.Arguments, folder: Path) -> shell.Arguments:
 
 def run(composed: Composed[TrainConfig]) -> int:
     """Train in this process; a signal's exit code if one stopped it."""
+    shell.tell_loading()
     from unet_train.runs.training import NotSaved, Stopped, train_run
 
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from unet_train.config.checks import dataset_root
 from unet_train.config.schema import TrainConfig
 from unet_train.data.augmentation.pasting import ANY_ANGLE
 from unet_train.data.augmentation.pipeline import STEEPEST, Augmentation
@@ -76,6 +77,8 @@ def read_data(
     UserError
         If files are missing, broken or do not fit together; all problems are listed before.
     """
+    if context.main:
+        LOGGER.info(f"reading   {dataset_root(config.dataset) or config.dataset.name}")
     source = build_source(config.dataset)
     records = source.records()
     if not records:

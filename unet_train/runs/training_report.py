@@ -10,7 +10,7 @@ from unet_train.runs.resume_checks import changed_keys, processes_of
 from unet_train.runs.training_setup import Run
 from unet_train.training.evaluation import Evaluation, never_predicted_line
 from unet_train.training.freezing import ALL
-from unet_train.training.pace import validation_share
+from unet_train.training.pace import duration, validation_share
 
 
 def tell_run(run: Run) -> None:
@@ -91,5 +91,5 @@ def tell_end(run: Run, last: Evaluation | None, seconds: float) -> None:
         LOGGER.info(
             f"best {run.config.checkpoint.monitor} {position.best:.4f} in epoch {position.best_epoch}"
         )
-    LOGGER.info(f"{seconds / 60:.1f} minutes; evaluate it: unet-eval ckpt={run.folder / 'best.pt'}")
+    LOGGER.info(f"trained for {duration(seconds)}; evaluate it: unet-eval ckpt={run.folder / 'best.pt'}")
     LOGGER.info(f"curves and pictures: tensorboard --logdir {run.folder}")

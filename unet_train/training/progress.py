@@ -11,11 +11,16 @@ import torch
 from tqdm import tqdm
 
 from unet_train.checkpoint import Position
+from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.epoch_sums import complete, mean_iou
 from unet_train.training.pace import duration, seconds_left
 from unet_train.training.settings import Settings
 from unet_train.training.train_state import TrainState
+
+
+FIRST_LINE, EVERY_LINE = 10.0, 60.0
+"""Seconds to the first line of an epoch under way, and between lines, where there is no bar."""
 
 
 class Progress:
@@ -36,11 +41,14 @@ class Progress:
         self.settings, self.batches, self.context = settings, batches, context
         self.validation_seconds: float | None = None if validates else 0.0
         """Of the latest validation; None before the first."""
+        self._spoke = -math.inf
 
     @contextlib.contextmanager
     def epoch(self, position: Position) -> Iterator[None]:
         """Show the bar of one epoch, from the batch at which it begins or goes on."""
         self._started, self._first, self._told = time.monotonic(), position.batches, -math.inf
+        if self._spoke == -math.inf:
+            self._spoke = self._started - EVERY_LINE + FIRST_LINE
         self._bar = tqdm(
             total=self.batches,
             initial=position.batches,
@@ -48,20 +56,30 @@ class Progress:
             disable=None if self.context.main else True,
             leave=False,
             dynamic_ncols=True,
-            unit="batch",
+            # Not tqdm's own time left, which is the epoch's: a person waits for the run.
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
         )
         with self._bar:
             yield
 
     def advance(self, state: TrainState, batches: int) -> None:
-        """Move the bar by so many batches; once a second, say how the run does."""
+        """Move the bar by so many batches; once a second, say how the run does.
+
+        Where there is no bar, as in a file, a line does, after `FIRST_LINE` seconds and then once a minute.
+        """
         self._bar.update(batches)
-        if self._bar.disable or time.monotonic() - self._told <= 1:
+        now, lines = time.monotonic(), self._bar.disable
+        due = now - self._spoke > EVERY_LINE if lines else now - self._told > 1
+        if not (due and self.context.main):
             return
-        self._told = time.monotonic()
+        self._told = self._spoke = now
         speed = self.measure(state.position)
-        left = duration(self.left(state.position))
-        self._bar.set_postfix_str(f"{running_scores(state)}, {speed:.1f} images/s, {left} left")
+        said = f"{running_scores(state)}, {speed:.1f} images/s, {duration(self.left(state.position))} left"
+        if lines:
+            done = f"batch {state.position.batches}/{self.batches}"
+            LOGGER.info(f"epoch {state.position.epoch + 1}/{self.settings.epochs}  {done}  {said}")
+        else:
+            self._bar.set_postfix_str(f"{said} in the whole run")
 
     def measure(self, position: Position) -> float:
         """Take the time of the epoch's batches so far; images per second over all processes."""
@@ -93,7 +111,8 @@ class Progress:
         if name in scores:
             star = " *" if position.best_epoch == position.epoch else ""
             text += f"  val {self.settings.monitor} {scores[name]:.4f}{star}"
-        took, left = time.monotonic() - self._started, duration(self.left(position))
+        self._spoke = time.monotonic()
+        took, left = self._spoke - self._started, duration(self.left(position))
         return f"{text}  {scores['train/images_per_second']:.1f} images/s  {took:.0f} s, {left} left"
 
 
