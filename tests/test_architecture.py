@@ -82,6 +82,8 @@ KEPT_TO = {
     "matplotlib": ("reporting/",),
     "jinja2": ("reporting/",),
     "tensorboard": ("reporting/",),
+    "wandb": ("reporting/",),
+    "mlflow": ("reporting/",),
 }
 
 # Modules that a misspelt key, --help or --version reaches: quick, so without these.

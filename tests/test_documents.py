@@ -202,6 +202,7 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
     composed = compose_all(command, words)
     others = any(name in line for name in HELD_BY_OTHERS)
     network = any(w in words for w in ("weights=imagenet", "weights=brain_mri"))
+    network |= any(word.startswith("logger=") for word in words)
     if others or network or len(composed) > 1 or command == "export":
         return
     if command == "train":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib.util
 import math
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from unet_train.config.schema import SGD, AdamW, Optimizer, OwnObject, TrainConf
 from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.errors import UserError
 from unet_train.models.encoders import ClassicKeys, EncoderKeys, with_imagenet_weights
+from unet_train.nearest import nearest
 
 MOST_CLASSES = 255
 """Ids 0 to 254; 255 is unknown (`data.records.IGNORE`)."""
@@ -168,6 +170,28 @@ def check_train(config: TrainConfig) -> None:
     if every != "auto" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
         raise UserError(f"trainer.val_every={every}: auto, or a whole number of epochs from 1 on")
     check_optimizer(config.optimizer)
+    check_loggers(config.logger)
+
+
+LOGGER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+"""Logger → the package that it needs, which is also the name of an extra of ours."""
+
+
+def logger_names(value: object) -> list[str]:
+    """The loggers that ``logger=`` names, one or a list; null: none."""
+    return [] if value is None else list(map(str, value)) if isinstance(value, list) else [str(value)]
+
+
+def check_loggers(value: object) -> None:
+    """Refuse a logger that there is not, or whose package is not installed."""
+    for name in logger_names(value):
+        if name not in LOGGER_PACKAGES:
+            raise UserError(
+                f"logger={name}: no such logger{nearest(name, LOGGER_PACKAGES)}; one or a list of "
+                f"{', '.join(LOGGER_PACKAGES)}"
+            )
+        if importlib.util.find_spec(LOGGER_PACKAGES[name]) is None:
+            raise UserError(f"logger={name} needs its package: pip install 'unet-train[{name}]'")
 
 
 def weights_file(path: str) -> Path:

@@ -209,6 +209,9 @@ class Trainer:
     val_every: Any = key(
         "epochs between validations; auto: so many that they take a fifth of the time; the last always is validated"
     )
+    log_every: int = key(
+        "updates between points of loss and learning rate within an epoch; 0: none", at_least=0, before=0
+    )
     pictures: int = key("validation images shown in TensorBoard", at_least=0)
 
 
@@ -272,6 +275,10 @@ class TrainConfig:
     seed: int = key("of weights, crops and augmentation", at_least=0, at_most=2**32 - 1)
     resume: str | None = key(
         "a run folder to go on with; auto: start, or go on with the run in hydra.run.dir"
+    )
+    logger: Any = key(
+        "where the curves go: tensorboard, wandb, mlflow, or a list of these; metrics.csv is always written",
+        before=["tensorboard"],
     )
     plan: str | None = key(
         "a file of keys from `unet-data plan`; auto: made before the run, for minutes=30", before=None

@@ -25,7 +25,10 @@ from unet_train.runs.counts_file import COUNTS, read_counts
 REPEATS = ("seed", "split.fold", "split.seed")
 """Keys in which runs of one setting may differ: they are repeated, not changed."""
 
-IRRELEVANT = ("resume", "plan", "trainer.workers", "trainer.accelerator", "trainer.devices")
+IRRELEVANT = (
+    *("resume", "plan", "logger", "trainer.log_every", "trainer.pictures"),
+    *("trainer.workers", "trainer.accelerator", "trainer.devices"),
+)
 """Keys that say where and how a run is done, not what is done."""
 
 

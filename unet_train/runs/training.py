@@ -12,7 +12,7 @@ import yaml
 
 from unet_train.atomic import remove_leftovers, writing
 from unet_train.checkpoint import Checkpoint
-from unet_train.config.checks import SMALLEST_CROP, dataset_root, expand
+from unet_train.config.checks import SMALLEST_CROP, dataset_root, expand, logger_names
 from unet_train.config.compose import Composed
 from unet_train.config.schema import SECTIONS, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
@@ -45,7 +45,7 @@ from unet_train.runs.training_setup import Run, run_folder, set_up
 from unet_train.runs.validation import Validation
 from unet_train.training.interrupts import Stopped
 from unet_train.training.lock import only_run
-from unet_train.training.loop import fit
+from unet_train.training.loop import epoch_lengths, fit
 from unet_train.training.run_folder import (
     PLAN,
     SHEET,
@@ -188,9 +188,12 @@ def train(run: Run) -> float:
     """Train to the end, optimise the post-processing, say how it ended; the best validation score."""
     started = time.monotonic()
     position, context = run.state.position, run.hardware.context
-    within = math.ceil(position.batches / run.settings.accumulate)
-    told = position.update - within if position.update else None
-    history = History(run.folder if run.main else None, position.epoch, told)
+    whole, _ = epoch_lengths(len(run.training), run.settings, context)
+    # At an epoch's last batch its row may have been written, though the epoch is not counted yet.
+    told = position.update - (position.batches == whole) if position.update else None
+    history = History(
+        run.folder if run.main else None, position.epoch, told, loggers=logger_names(run.config.logger)
+    )
     validation = Validation(run, history) if run.data.split.val else None
     writer = CheckpointWriter(run)
     try:
@@ -239,7 +242,7 @@ def show_hyperparameters(run: Run) -> None:
     # Hydra calls the choice of a group by the group's name.
     names = [f"{name}.{SECTIONS[name][0]}" if name in SECTIONS else name for name in run.composed.varies]
     values = {name: keys[name] for name in dict.fromkeys([*TELLING, *names]) if name in keys}
-    history = History(run.folder)
+    history = History(run.folder, loggers=logger_names(run.config.logger))
     history.hyperparameters(values, [f"val/{run.config.checkpoint.monitor}", "val/loss", "train/loss"])
     history.close()
 
@@ -252,7 +255,7 @@ def show_data(run: Run) -> None:
     picture = draw_sheet(data.source, records, data.report, summary)
     write_report(run.folder, summary, picture, SHEET)
     if picture is not None:
-        history = History(run.folder)
+        history = History(run.folder, loggers=logger_names(run.config.logger))
         history.picture("data", picture, 0)
         history.close()
         LOGGER.info(f"data as understood, with their labels: {run.folder / SHEET}")
@@ -322,8 +325,8 @@ def check_crops(config: TrainConfig, data: TrainingData) -> None:
     largest = max(size[0] for size in sizes), max(size[1] for size in sizes)
     if height > MOST_PADDING * largest[0] and width > MOST_PADDING * largest[1]:
         raise UserError(
-            f"augmentation.crop_size={crop}: more than {MOST_PADDING} times as high and wide as the largest training image "
-            f"({largest[0]}×{largest[1]}), nearly all padding; say augmentation.crop_size="
+            f"augmentation.crop_size={crop}: more than {MOST_PADDING} times as high and wide as the largest "
+            f"training image ({largest[0]}×{largest[1]}), nearly all padding; say augmentation.crop_size="
             f"{max(SMALLEST_CROP, *largest)}"
         )
 

@@ -187,6 +187,7 @@ def loop_settings(config: TrainConfig, device: torch.device, cost: float) -> Set
         every_minutes=config.checkpoint.every_minutes,
         monitor=config.checkpoint.monitor,
         seed=config.seed,
+        log_every=trainer.log_every,
     )
 
 

@@ -58,6 +58,15 @@ def train_scores(state: TrainState, context: DistributedContext) -> dict[str, fl
     return scores | {"train/iou/mean": mean_iou(counts, state), "train/lr": float(rate)}
 
 
+def loss_since(state: TrainState, before: EpochSums) -> float:
+    """The loss of this process's updates since its sums were `before`, at least one of them."""
+    numerators, totals, _ = complete(state.position.sums)
+    if before.numerators is not None and before.totals is not None:
+        numerators = numerators - before.numerators.to(numerators.device)
+        totals = totals - before.totals.to(totals.device)
+    return float(torch.stack(list(state.loss.combine(numerators, totals).values())).sum())
+
+
 def mean_iou(counts: torch.Tensor, state: TrainState) -> float:
     """The mean IoU from K×K counts over the model's outputs."""
     return scores_from_counts(counts.cpu().numpy(), state.outputs, background=state.background)["iou/mean"]

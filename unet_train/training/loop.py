@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from unet_train.data.loading.batches import Batch, EpochSampler, make_loader, re
 from unet_train.data.loading.training_set import TrainingSet
 from unet_train.log import LOGGER
 from unet_train.training.distributed import DistributedContext
-from unet_train.training.epoch_sums import add_counts, add_fractions, train_scores
+from unet_train.training.epoch_sums import add_counts, add_fractions, loss_since, train_scores
 from unet_train.training.evaluation import Evaluation, check_monitor, never_predicted_line
 from unet_train.training.finiteness import FiniteWatch
 from unet_train.training.interrupts import Interrupts, catch_signals
@@ -159,10 +159,13 @@ class Steps:
     def train_epoch(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Update from all `batches`; the epoch's training scores."""
         self.state.model.train()
+        self.pointed = replace(self.position.sums)
         with self.progress.epoch(self.position):
             for micro_batches in in_groups(batches, self.settings.accumulate):
                 update(self.state, micro_batches, self.settings, self.context, self.watch)
                 self.progress.advance(self.state, len(micro_batches))
+                if self.settings.log_every and self.position.update % self.settings.log_every == 0:
+                    self.add_point()
                 self.save_within_epoch()
         speed = self.progress.measure(self.position)
         self.check_finite()
@@ -170,6 +173,14 @@ class Steps:
         if self.watch.skips:
             scores["train/skipped_steps"] = self.watch.take_skipped()
         return scores
+
+    def add_point(self) -> None:
+        """A point of the curves: the loss of this process's updates since the latest one, and the learning rate."""
+        if not self.context.main:
+            return
+        loss, self.pointed = loss_since(self.state, self.pointed), replace(self.position.sums)
+        rate = self.state.optimizer.param_groups[0]["lr"]
+        self.history.point(self.position.update, {"step/loss": loss, "step/lr": float(rate)})
 
     def save_within_epoch(self) -> None:
         """Save when it is time to, or when the run is to stop; then stop."""

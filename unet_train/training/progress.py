@@ -18,7 +18,6 @@ from unet_train.training.pace import duration, seconds_left
 from unet_train.training.settings import Settings
 from unet_train.training.train_state import TrainState
 
-
 FIRST_LINE, EVERY_LINE = 10.0, 60.0
 """Seconds to the first line of an epoch under way, and between lines, where there is no bar."""
 

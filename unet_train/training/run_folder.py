@@ -15,7 +15,7 @@ import numpy as np
 from unet_train.atomic import replacing
 from unet_train.errors import UserError
 from unet_train.log import LOGGER
-from unet_train.reporting.tensorboard import ScalarWriter
+from unet_train.reporting.loggers import IDS, RunLogger, open_loggers
 
 FIGURES, SHEET = "data.json", "data.png"
 """What the data were understood to be: figures, and a picture."""
@@ -81,7 +81,7 @@ def _is_of_a_run(config: Path) -> bool:
 def release(folder: Path) -> None:
     """Give a claimed folder back after a failure before anything was saved, so that a better try may have it."""
     if not (folder / "last.pt").exists():
-        for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, PLAN):
+        for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, PLAN, IDS):
             (folder / name).unlink(missing_ok=True)
         curves = folder / "tensorboard"
         for path in curves.glob("events.out.tfevents.*"):
@@ -117,7 +117,7 @@ def _finite(value: Any) -> Any:
 
 
 class History:
-    """metrics.csv and TensorBoard, written together so that they cannot differ.
+    """metrics.csv and the loggers, written together so that they cannot differ.
 
     Parameters
     ----------
@@ -128,12 +128,21 @@ class History:
     step : int or None
         Of a resumed run the updates in them: later rows and scalars, of work that was lost or is not told of yet, are
         dropped. None: a new run.
+    loggers : sequence of str
+        Names in `reporting.loggers.LOGGERS`.
     """
 
-    def __init__(self, folder: Path | None, epochs_done: int = 0, step: int | None = None):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path | None,
+        epochs_done: int = 0,
+        step: int | None = None,
+        *,
+        loggers: Sequence[str] = ("tensorboard",),
+    ):
+        self.folder, self.loggers = folder, loggers
         self.rows: list[dict[str, float]] = []
-        self.writer: ScalarWriter | None = None
+        self.writers: list[RunLogger] | None = None
         self._unwritten: list[dict[str, float]] = []
         self._said = False
         if folder is None:
@@ -146,7 +155,7 @@ class History:
                 ]
             self.rows = [row for row in rows if row["epoch"] <= epochs_done]
             self._write()
-        self.writer = ScalarWriter(folder / "tensorboard", purge_step=None if step is None else step + 1)
+        self.writers = open_loggers(loggers, folder, None if step is None else step + 1)
 
     def add(self, epoch: int, step: int, scores: Mapping[str, float]) -> None:
         """One row: `epoch` (from 1), `step` (updates so far) and the scores by their TensorBoard names."""
@@ -158,16 +167,23 @@ class History:
         self.flush()
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
-        """An H×W×3 uint8 picture for TensorBoard."""
-        if self.writer is not None:
-            with self._kept_for_later():
-                self.writer.image(name, image, step)
+        """An H×W×3 uint8 picture for the loggers."""
+        with self._kept_for_later():
+            for writer in self.writers or ():
+                writer.image(name, image, step)
+
+    def point(self, step: int, values: Mapping[str, float]) -> None:
+        """A point of a curve within an epoch, which has no row in metrics.csv."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        with self._kept_for_later():
+            for writer in self.writers or ():
+                writer.scalars(finite, step)
 
     def hyperparameters(self, values: Mapping[str, Any], scores: Sequence[str]) -> None:
-        """What sets the run apart, and the scores it is judged by, for TensorBoard's HParams."""
-        if self.writer is not None:
-            with self._kept_for_later():
-                self.writer.hyperparameters(values, scores)
+        """What sets the run apart, and the scores it is judged by: TensorBoard's HParams, the services' tables."""
+        with self._kept_for_later():
+            for writer in self.writers or ():
+                writer.hyperparameters(values, scores)
 
     def flush(self) -> None:
         """Write what is not written yet, so that a kill loses nothing of it.
@@ -180,14 +196,16 @@ class History:
         with self._kept_for_later():
             if self._unwritten:
                 self._write()
-            if self.writer is None:
+            if self.writers is None:
                 # What the file before may hold of these rows is void.
                 purged = int(self._unwritten[0]["step"]) if self._unwritten else None
-                self.writer = ScalarWriter(self.folder / "tensorboard", purge_step=purged)
+                self.writers = open_loggers(self.loggers, self.folder, purged)
             for row in self._unwritten:
                 values = {k: v for k, v in row.items() if k not in ("epoch", "step") and math.isfinite(v)}
-                self.writer.scalars(values, int(row["step"]))
-            self.writer.flush()
+                for writer in self.writers:
+                    writer.scalars(values, int(row["step"]))
+            for writer in self.writers:
+                writer.flush()
             self._unwritten.clear()
 
     @contextmanager
@@ -195,11 +213,12 @@ class History:
         """Say once that nothing can be written, and take another TensorBoard file the next time."""
         try:
             yield
-        except OSError as error:
+        except (OSError, UserError) as error:
             if not self._said:
+                named = " and ".join(["metrics.csv", *self.loggers])
                 LOGGER.info(
-                    f"warning: {self.folder}: metrics.csv and TensorBoard cannot be written "
-                    f"({error.strerror or error}); the next save tries again"
+                    f"warning: {self.folder}: {named} cannot be written "
+                    f"({getattr(error, 'strerror', None) or error}); the next save tries again"
                 )
             self._said = True
             self._abandon()
@@ -207,9 +226,9 @@ class History:
             self._said = False
 
     def _abandon(self) -> None:
-        """Leave a TensorBoard file that cannot be written."""
-        writer, self.writer = self.writer, None
-        if writer is not None:
+        """Leave a TensorBoard file, or a service, that cannot be written."""
+        writers, self.writers = self.writers, None
+        for writer in writers or ():
             with suppress(OSError):
                 writer.close()
 
@@ -223,5 +242,5 @@ class History:
                 writer.writerow(["" if math.isnan(v) else f"{v:.10g}" for v in values])
 
     def close(self) -> None:
-        """Flush and close TensorBoard's file."""
+        """Flush and close TensorBoard's file and the services' runs."""
         self._abandon()

@@ -21,3 +21,5 @@ class Settings:
     every_minutes: float = 10.0
     monitor: str = "iou/mean"
     seed: int = 0
+    log_every: int = 0
+    """Updates between points of the curves within an epoch; 0: none."""
