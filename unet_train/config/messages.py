@@ -32,10 +32,10 @@ def flat_keys(config: Any, prefix: str = "") -> list[str]:
     if not isinstance(config, DictConfig):
         return []
     names = []
-    for name in map(str, config):
-        dotted = f"{prefix}{name}"
+    for key in config:  # which a mapping of the user's own may have as numbers
+        dotted = f"{prefix}{key}"
         names.append(dotted)
-        node = config._get_node(name)
+        node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             names += flat_keys(node, dotted + ".")
     return names
