@@ -163,7 +163,7 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
     program, *words = shell_words(line.replace("…", "etc"))
     command = program.removeprefix("unet-")
     words = [word.replace("=etc", "=…") for word in words if word != "etc"]
-    if words in (["--help"], ["--version"]):
+    if {"--help", "--version"} & set(words):
         assert run_command(command, *words) == 0
         return
     if not words and command != "train":
@@ -224,6 +224,30 @@ def test_commands_are_found():
             compose_with_context(wrong)
     if BASH:
         assert shell_words("a={0:0,1:1} 'b={0:0,1:1}'") == ["a=0:0", "a=1:1", "b={0:0,1:1}"]
+
+
+def quoted_for_all_shells():
+    """(document, text) of everything that is typed: commands, and the keys that go into them."""
+    return unique([*commands(), *snippets()])
+
+
+ZSH = shutil.which("zsh")
+
+
+def test_what_is_typed_needs_no_more_quotes_in_zsh_and_powershell():
+    """Brackets, braces, stars and question marks are patterns to zsh, commas between words a list to PowerShell."""
+    bare = {text: re.sub(r"'[^']*'|\"[^\"]*\"", "", text) for _, text in quoted_for_all_shells()}
+    unquoted = [text for text, rest in bare.items() if re.search(r"[][{}*?,~@]", rest)]
+    assert not unquoted, "\n".join(unquoted)
+
+
+@pytest.mark.skipif(not ZSH, reason="no zsh here")
+def test_zsh_gives_a_program_the_words_that_are_meant(tmp_path):
+    texts = [text.replace("…", "etc") for _, text in commands() if not re.search(r"[;&|<>$]", text)]
+    script = "\n".join(f"printf '%s\\0' {text}; printf '\\n'" for text in texts)
+    done = subprocess.run([ZSH, "-f", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    for text, line in zip(texts, done.stdout.splitlines(), strict=True):
+        assert line.split("\0")[:-1] == shlex.split(text)
 
 
 # --- keys ---------------------------------------------------------------------------------------------

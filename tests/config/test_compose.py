@@ -266,5 +266,5 @@ def test_a_key_that_a_yaml_of_ones_own_does_not_have_yet_can_be_given(tmp_path):
 
 def test_a_key_that_does_not_exist_is_told_beside_a_mapping_of_numbers():
     tree = compose_command("train", ["dataset=folder", "dataset.root=x", "dataset.values={0:0,255:1}"]).tree
-    with pytest.raises(UserError, match="^sead: no such key .did you mean seed"):
+    with pytest.raises(UserError, match=r"^sead: no such key \(did you mean seed"):
         typed(TrainConfig, tree | {"sead": 3})
