@@ -12,13 +12,14 @@ from typing import Any
 from unet_train.config.checks import check_dataset, check_train
 from unet_train.config.command_line import split_partial
 from unet_train.config.compose import compose_command, compose_train
-from unet_train.config.folds import ALL, with_folds
+from unet_train.config.folds import ALL, holds_folds, with_folds
 from unet_train.config.keywords import keyword_words
 from unet_train.config.plans import words_of
 from unet_train.errors import UserError, in_terms_of
 from unet_train.inference.predictor import Tiling, check_alike
 from unet_train.models.spec import ModelSpec, build_model
 from unet_train.models.unet import UNet
+from unet_train.models.weights.pixels import PixelRule
 from unet_train.runs.checkpoint_files import PredictorSettings, brain_mri_predictor, load_predictor
 from unet_train.runs.evaluation import eval_run
 from unet_train.runs.factory import encoder_params
@@ -209,6 +210,11 @@ def evaluate(ckpt: str | os.PathLike[str], **keys: Any) -> Evaluated:
     UserError
         As the command, in one line.
     """
+    if holds_folds(os.fspath(ckpt)):
+        raise UserError(
+            f"{ckpt}: holds folds, whose scores are in its metrics.json (unet-eval ckpt={ckpt} makes them anew); "
+            "evaluate takes one run"
+        )
     words, partial = split_partial(keyword_words("eval", keys), ("dataset", "split"))
     config = compose_command("eval", [f"ckpt={os.fspath(ckpt)}", *words]).config
     if config.dataset is not None:
@@ -285,6 +291,8 @@ def unet(
     -------
     UNet
         N×C×H×W pixels (uint8, or float in [0, 1]), any H and W → N×K×H×W logits; ``model.probabilities(logits)``.
+        Pixels are standardised inside as the weights were trained (ImageNet's mean and std); with random weights they
+        are only brought to [0, 1].
 
     Raises
     ------
@@ -312,10 +320,21 @@ def unet(
             head=head,
             norm=norm,
             decoder_channels=config.model.decoder_channels,
+            normalisation=_normalisation(starting.rule, in_channels),
         )
     )
     load_weights(model, config, starting, outputs)
     return model
+
+
+def _normalisation(rule: PixelRule | None, channels: int) -> dict[str, Any]:
+    """A net's own normalisation as its weights were trained with it; without such a rule none."""
+    if rule is None:
+        return {"mode": "fixed", "mean": None, "std": None}
+    found = rule.for_channels(channels)
+    mode = {"brain": "volume"}.get(found.mode, found.mode)
+    mean, std = (None if values is None else list(values) for values in (found.mean, found.std))
+    return {"mode": mode, "mean": mean, "std": std}
 
 
 def _is_score(name: str, metrics: Mapping[str, Any]) -> bool:

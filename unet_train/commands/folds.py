@@ -70,7 +70,9 @@ def _begin(arguments: shell.Arguments) -> tuple[Path, Folds]:
         inside = [o for o in words if o.startswith("hydra.run.dir=")]
         if inside:
             raise UserError(f"{inside[0]}: folds that go on stay in their folder; leave this out")
-        words, config_dir = [*kept.words, *words], config_dir or kept.config_dir
+        anew = {word.partition("=")[0] for word in words}
+        words = [*(word for word in kept.words if word.partition("=")[0] not in anew), *words]
+        config_dir = config_dir or kept.config_dir
     without_plan = [o for o in words if plan_named(words) != AUTO_PLAN or o.partition("=")[0] != "plan"]
     composed = compose_train(
         [*(o for o in without_plan if not o.startswith("minutes=")), "split.fold=0"], config_dir
