@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from tqdm import tqdm
 
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Truth
@@ -42,7 +43,13 @@ class Validation:
         self.last = evaluate(
             self._judged(),
             self.source,
-            self.records,
+            tqdm(
+                self.records,
+                desc="validating",
+                disable=None if self.context.main else True,
+                leave=False,
+                unit="image",
+            ),
             normaliser=self.normaliser,
             loss=self.state.loss,
             look=look,
