@@ -12,6 +12,10 @@ import yaml
 from unet_train.config.tree import config_folder
 
 
+ENCODER_KEYS = ("decoder_channels", "input_skip")
+"""Keys of the model that fit one encoder and not another."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What a command line chooses, as far as it goes.
@@ -44,6 +48,9 @@ def choose(root: dict[str, Any], folders: Sequence[Path], words: Sequence[str]) 
         if name in groups and choice_file(name, choice, folders):
             if groups[name] != choice and name != "experiment":
                 recipe.pop(name, None)  # meant for the recipe's own choice
+                if name == "encoder":
+                    model = recipe.get("model") or {}
+                    recipe["model"] = {k: v for k, v in model.items() if k not in ENCODER_KEYS}
             groups[name] = choice
     return Chosen(groups, recipe)
 

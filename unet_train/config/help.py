@@ -104,7 +104,7 @@ def help_page(command: str, folders: Sequence[Path] = (), words: Sequence[str] =
         if name in SECTIONS and (command, name) not in NO_CHOICE:
             lines += _section(command, name, chosen, root, folders)
         else:
-            lines += _entry(f"{name}={_shown(root.get(name))}", _meaning(field))
+            lines += _entry(f"{name}={_shown(chosen.recipe.get(name, root.get(name)))}", _meaning(field))
     sweeps = "-m, --multirun sweeps; " if command == "train" else ""
     completes = f"--completion {'|'.join(SHELLS)} prints what makes the shell complete keys.\n"
     lines += ["", f"{sweeps}--config-dir DIR adds a folder of your own YAML; --version.", completes]

@@ -9,11 +9,9 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, open_dict
 
+from unet_train.config.chosen import ENCODER_KEYS
 from unet_train.config.schema import SECTIONS
 from unet_train.config.yaml_files import read_yaml
-
-ENCODER_KEYS = ("decoder_channels", "input_skip")
-"""Keys of the model that fit one encoder and not another."""
 
 OTHER_NET = tuple(f"encoder.{name}=" for name in ("_target_", "name", "variant", "depth"))
 """Overrides that make it another encoder, though of the same choice."""
