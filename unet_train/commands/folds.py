@@ -16,6 +16,9 @@ from unet_train.config.plans import AUTO_PLAN, plan_named
 from unet_train.data.splits import read_split_file
 from unet_train.errors import UserError
 
+PLAN = "plan.yaml"
+"""In a run folder that was started with a plan."""
+
 Train = Callable[[shell.Arguments], int]
 """`unet-train` for one run; its exit code."""
 
@@ -35,7 +38,8 @@ def train_folds(arguments: shell.Arguments, train: Train) -> int:
         For what makes no folds, or other folds than those in the folder; else as a single run.
     """
     if arguments.multirun or arguments.hydra_flags or "RANK" in os.environ:
-        flag = arguments.raw[0] if "RANK" not in os.environ else "torchrun"
+        flags = [word for word in arguments.raw if word not in arguments.overrides]
+        flag = flags[0] if flags else "torchrun"
         raise UserError(
             f"{ALL} does not go with {flag}: it trains one fold after another; say split.fold=0,1,2 with -m, or "
             "trainer.devices=N in place of torchrun"
@@ -72,17 +76,17 @@ def _begin(arguments: shell.Arguments) -> tuple[Path, Folds]:
             raise UserError(f"{inside[0]}: folds that go on stay in their folder; leave this out")
         anew = {word.partition("=")[0] for word in words}
         words = [*(word for word in kept.words if word.partition("=")[0] not in anew), *words]
-        config_dir = config_dir or kept.config_dir
+        words, config_dir = _with_the_first_plan(words, resumed), config_dir or kept.config_dir
     without_plan = [o for o in words if plan_named(words) != AUTO_PLAN or o.partition("=")[0] != "plan"]
     composed = compose_train(
         [*(o for o in without_plan if not o.startswith("minutes=")), "split.fold=0"], config_dir
     )
-    check_train(composed.config)
     split = composed.config.split
     listed = read_split_file(split.file).get("folds") if split.file else None
     count = split.folds or len(listed or ())
     if count < 2:
         raise UserError(f"{ALL} needs the number of folds: split.folds=5 {ALL}")
+    check_train(composed.config)
     folder = resumed or expand(composed.run_folder)
     words = [o for o in words if not o.startswith("hydra.run.dir=")]
     if holds_folds(folder) and read_folds(folder).count != count:
@@ -103,15 +107,18 @@ def _begin(arguments: shell.Arguments) -> tuple[Path, Folds]:
 
 def _one_fold(folds: Folds, folder: Path, fold: int) -> shell.Arguments:
     """The command line of one fold: it starts its run, or goes on with it."""
-    words = list(folds.words)
-    plan = fold_folder(folder, 0) / "plan.yaml"
-    if plan_named(words) is not None and plan.is_file():
-        # One plan for all: the first fold's copy, also where the file itself was moved.
-        words = [o for o in words if o.partition("=")[0] not in ("plan", "minutes")]
-        words += quote_paths([f"plan={plan}"])
-    run = fold_folder(folder, fold)
-    words += [f"split.fold={fold}", f"hydra.run.dir={run}", AUTO_RESUME]
+    words = _with_the_first_plan(folds.words, folder)
+    words += [f"split.fold={fold}", f"hydra.run.dir={fold_folder(folder, fold)}", AUTO_RESUME]
     return shell.Arguments(words, folds.config_dir, raw=words)
+
+
+def _with_the_first_plan(words: Sequence[str], folder: Path) -> list[str]:
+    """The words with the plan that the first fold has kept, if they name one: one for all, also where it was moved."""
+    plan = fold_folder(folder, 0) / PLAN
+    if plan_named(words) is None or not plan.is_file():
+        return list(words)
+    kept = [word for word in words if word.partition("=")[0] not in ("plan", "minutes")]
+    return [*kept, *quote_paths([f"plan={plan}"])]
 
 
 def _resumed(overrides: Sequence[str]) -> Path | None:

@@ -11,7 +11,6 @@ import yaml
 
 from unet_train.config.tree import config_folder
 
-
 ENCODER_KEYS = ("decoder_channels", "input_skip")
 """Keys of the model that fit one encoder and not another."""
 
