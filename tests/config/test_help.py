@@ -46,9 +46,9 @@ HIDDEN = ("kind", "layout", "_target_")
 
 def test_what_another_choice_has_beside_it_is_named():
     page = " ".join(help_page("train").split())
-    assert "with dataset=folder dataset.masks=, dataset.unlabelled=" in page
+    assert "with dataset=folder dataset.masks=null, dataset.unlabelled=refuse, " in page
     assert "with encoder=resnet" not in page, "its depth is a key of the classic net too"
-    assert "with encoder=timm encoder.name= (unet-train encoder=timm --help)" in page
+    assert "with encoder=timm encoder.name=tf_efficientnet_lite0 (unet-train encoder=timm --help)" in page
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict", "export", "data", "runs"])

@@ -140,11 +140,14 @@ def _section(
         return lines
     for choice in ONLY.get((command, section), group_options(folders)[section]):
         other = choice_file(section, choice, folders)
-        other_schema = schema_of(read_choice(other)) if other else None
+        values = read_choice(other) if other else {}
+        other_schema = schema_of(values)
         names = [name for name in schema_fields(other_schema) if name not in shown] if other_schema else []
         if names and choice != chosen.groups[section]:
-            see = f" (unet-{command} {section}={choice} --help)"
-            lines += _entry(f"with {section}={choice}", ", ".join(f"{section}.{n}=" for n in names) + see)
+            listed = ", ".join(f"{section}.{name}={_shown(values.get(name))}" for name in names)
+            lines += _entry(
+                f"with {section}={choice}", f"{listed} (unet-{command} {section}={choice} --help)"
+            )
     return lines
 
 
