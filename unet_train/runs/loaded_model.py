@@ -12,7 +12,7 @@ import numpy as np
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Ensemble, Prediction
 from unet_train.preprocessing.intensity import Statistics
-from unet_train.reporting.overlays import overlay
+from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.pictures import compared
 
@@ -96,7 +96,9 @@ class LoadedModel(Ensemble):
                 sizes = ["×".join(map(str, shape)) for shape in (other.shape, pixels.shape[:2])]
                 raise UserError(f"{name}: {sizes[0]} pixels, but the image has {sizes[1]}")
         if self.data.has_instances and self.postprocessing is not None:
-            return overlay(pixels, truth, self.objects(prediction), caption=caption)
+            objects = self.objects(prediction)
+            ground = object_picture(objects, pixels) if truth is None else pixels
+            return overlay(ground, truth, objects, caption=caption)
         return compared(self.data, pixels, truth, prediction.classes, caption=caption)
 
     def __repr__(self) -> str:
