@@ -93,7 +93,7 @@ def ids(found):
 
 
 # --- commands -----------------------------------------------------------------------------------------
-HELD_BY_OTHERS = ("phc_u373", "dic_hela", "brain_mri", "isbi2012", "camvid")
+HELD_BY_OTHERS = ("phc_u373", "dic_hela", "brain_mri", "isbi2012", "camvid", "unet_paper")
 
 
 SMALL_PLAN = ["encoder=unet", "encoder.init_features=4", "encoder.depth=2", "weights=random"]
@@ -435,6 +435,7 @@ def roots(tmp_path_factory, write_images):
         "camvid": [f"dataset.root={folder / 'camvid'}"],
         "phc_u373": [f"dataset.root={folder / 'challenge'}"],
         "dic_hela": [f"dataset.root={folder / 'challenge'}"],
+        "unet_paper": [f"dataset.root={folder / 'challenge'}"],
         "brain_mri": [f"dataset.root={folder / 'kaggle_3m'}"],
         "custom": ["dataset._target_=unet_train.data.layouts.demo.DemoSource"],
     }

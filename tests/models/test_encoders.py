@@ -63,6 +63,22 @@ def test_every_kind_is_tested():
     assert {encoder["kind"] for encoder in SMALL} == {encoder["kind"] for encoder in ALL} == set(ENCODERS)
 
 
+def test_dropout_stands_at_the_end_of_the_contracting_path():
+    """In the two coarsest levels, in training alone; the rest of the values are scaled up, so that the mean stays."""
+    torch.manual_seed(0)
+    encoder = build_encoder("unet", 1, init_features=8, depth=3, norm="none", dropout=0.5)
+    plain = build_encoder("unet", 1, init_features=8, depth=3, norm="none")
+    plain.load_state_dict(encoder.state_dict())
+    x = torch.rand(1, 1, 64, 64)
+    for ours, without in zip(encoder.eval()(x), plain.eval()(x), strict=True):
+        assert torch.equal(ours, without)
+    features, without = encoder.train()(x), plain(x)
+    assert [torch.equal(*pair) for pair in zip(features, without, strict=True)] == [True, True, False, False]
+    kept = features[2] != 0
+    assert torch.allclose(features[2][kept], 2 * without[2][kept])
+    assert kept.sum() / (without[2] != 0).sum() == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("encoder", SMALL, ids=name_of)
 def test_small_encoders_run(encoder):
     """Features have the promised channels and strides; odd and tiny images work; gradients reach the stem."""

@@ -19,6 +19,7 @@ from unet_train.data.io.images import write_image
 from unet_train.metrics.challenge import ChallengeCounts
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.runs.counts_file import read_counts, write_counts
+from unet_train.training.evaluation import Evaluation, ImageResult
 
 NAMES = [f"im_{i}" for i in range(8)] + ['a<b>&"c"', "it's"]
 """Names of images that are not HTML as they stand."""
@@ -98,6 +99,28 @@ def test_intervals_stand_beside_every_score(evaluated):
         assert metrics["intervals"][name][0] < metrics[name] < metrics["intervals"][name][1]
     assert f"{low:.3f}–{high:.3f}" in said
     assert "10 images" in said
+
+
+def test_segments_between_boundaries_are_scored(run, tmp_path, capsys):
+    """Each image has one cell, of which a part is found in one piece."""
+    words = ["part=all", "overlays=0", "dataset.boundary=background"]
+    out, said = evaluate(run, tmp_path / "out", *words)
+    assert [metrics_of(out)[name] for name in ("v_rand", "v_info")] == [1.0, 1.0]
+    assert re.search(r"^v_rand +1\.0000", said, re.M)
+    assert "v_rand" in check_page((out / "report.html").read_text(encoding="utf-8")).words
+    with open(out / "per_image.csv", newline="", encoding="utf-8") as file:
+        assert {row["v_info"] for row in csv.DictReader(file)} == {"1"}
+    assert command("eval", f"ckpt={run}", f"output={out}", "dataset.boundary=backgruond") == 2
+    assert "dataset.boundary=backgruond is no class (did you mean background?)" in capsys.readouterr().err
+
+
+def test_the_scores_of_segments_are_means_over_the_images():
+    counts = np.array([[5, 1], [1, 5]])
+    values = (0.5, 1.0, float("nan"))
+    images = [ImageResult(str(v), "", counts, {"v_rand": v, "v_info": v / 2}, False) for v in values]
+    scores = Evaluation(("a", "b"), images).scores()
+    assert (scores["v_rand"], scores["v_info"]) == (0.75, 0.375)
+    assert "v_rand" not in Evaluation(("a", "b"), images[2:]).scores()
 
 
 def test_few_groups_have_no_interval(run, tmp_path):

@@ -37,12 +37,14 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 
 
 class DoubleConv(nn.Module):
-    """Twice: 3×3 convolution (padding 1), norm, ReLU. N×I×H×W → N×O×H×W.
+    """Twice: 3×3 convolution (padding 1), norm, ReLU; at the end, a dropout. N×I×H×W → N×O×H×W.
 
     The convolutions have a bias only where no norm follows that would take it out again.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: str = "batch", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         bias = norm == "none"
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
@@ -50,11 +52,12 @@ class DoubleConv(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.norm2 = make_norm(norm, out_channels)
         self.activation = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the two convolutions."""
         x = self.activation(self.norm1(self.conv1(x)))
-        return self.activation(self.norm2(self.conv2(x)))
+        return self.dropout(self.activation(self.norm2(self.conv2(x))))
 
 
 @torch.no_grad()

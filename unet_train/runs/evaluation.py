@@ -108,6 +108,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         normaliser=normaliser,
         look=patients.look if patients else None,
         objects=predictor.data.has_instances,
+        boundary=None if dataset.boundary is None else tuple(source.classes).index(dataset.boundary),
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient

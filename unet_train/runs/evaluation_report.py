@@ -22,6 +22,7 @@ from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source
 from unet_train.inference.predictor import Predictor
 from unet_train.metrics.intervals import basis
+from unet_train.metrics.segments import SEGMENT_SCORES
 from unet_train.metrics.volume import VolumeScore
 from unet_train.reporting.colours import class_colours
 from unet_train.reporting.overlays import (
@@ -137,7 +138,8 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         others=[
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
-            if name in ("accuracy", "seg", "det", "op_csb") or name.startswith("dice_per_patient")
+            if name in ("accuracy", "seg", "det", "op_csb", *SEGMENT_SCORES)
+            or name.startswith("dice_per_patient")
             if isinstance(value, float) and not math.isnan(value)
         ],
         patients=[

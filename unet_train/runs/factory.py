@@ -17,6 +17,7 @@ from unet_train.data.layouts.custom import as_source
 from unet_train.data.object_target import MANY_CONTACTS, object_target, share_of_contacts
 from unet_train.errors import UserError
 from unet_train.models.encoders import EncoderKeys
+from unet_train.nearest import nearest
 from unet_train.overrides import as_override
 from unet_train.own_objects import call_target, check_call
 
@@ -68,6 +69,11 @@ def build_source(dataset: DatasetKeys) -> Source:
     built = build(**{name: value for name, value in offered.items() if name in taken}, **own)
     source = as_source(built, dataset.name)  # another package's layout may return anything
     check_class_count(source.classes)
+    if dataset.boundary is not None and dataset.boundary not in source.classes:
+        raise UserError(
+            f"dataset.boundary={dataset.boundary} is no class{nearest(dataset.boundary, source.classes)}; there are "
+            f"{', '.join(source.classes)}"
+        )
     return source
 
 

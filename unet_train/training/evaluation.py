@@ -21,6 +21,7 @@ from unet_train.metrics.confusion import (
     scores_from_counts,
 )
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
+from unet_train.metrics.segments import SEGMENT_SCORES, segment_scores
 from unet_train.nearest import nearest
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
@@ -72,12 +73,16 @@ class Evaluation:
     def scores(self) -> dict[str, float]:
         """``iou/<class>``, ``iou/mean``, ``dice/…``, ``accuracy`` over all pixels of all images.
 
-        With ``seg``, ``det``, ``op_csb`` over all objects of all images, as far as their truth is there.
+        With ``seg``, ``det``, ``op_csb`` over all objects of all images, as far as their truth is there, and
+        ``v_rand``, ``v_info``, where they were asked for: means over the images, as in the challenge.
         """
         scores = scores_from_counts(self.counts, self.classes, background=self.background)
         objects = [image.objects for image in self.images if image.objects is not None]
         if objects:
             scores |= sum(objects[1:], objects[0]).scores()
+        for name in SEGMENT_SCORES:
+            values = [i.scores[name] for i in self.images if np.isfinite(i.scores.get(name, np.nan))]
+            scores |= {name: float(np.mean(values))} if values else {}
         return scores
 
     def image_counts(self) -> list[ImageCounts]:
@@ -131,6 +136,7 @@ def evaluate(
     loss: Loss | None = None,
     look: Look | None = None,
     objects: bool = False,
+    boundary: int | None = None,
     context: DistributedContext | None = None,
 ) -> Evaluation:
     """Predict every record whole, at native size, and count pixels against its scoring truth.
@@ -149,6 +155,8 @@ def evaluate(
         Called with each image, truth and prediction.
     objects : bool
         Also cut out objects and count them as the Cell Tracking Challenge does.
+    boundary : int or None
+        The class between segments: score those as the ISBI 2012 challenge does.
     context : DistributedContext or None
         Records are shared out over the processes; every process gets the whole result.
 
@@ -183,6 +191,8 @@ def evaluate(
                 predictor.objects(prediction), truth.instances, truth.markers, margin=predictor.data.margin
             )
         results.append((place, result))
+        if boundary is not None:
+            result.scores |= segment_scores(prediction.classes, truth.classes, boundary)
         if look is not None:
             look(record, image, truth, prediction)
     gathered = sorted(

@@ -75,4 +75,8 @@ class DatasetKeys:
         "pixel values mapped to 0 and 1; auto: those of the training images, except in 8 bits; null: the range of the "
         "file's type"
     )
+    boundary: str | None = key(
+        "the class between segments, such as a membrane: unet-eval scores what it encloses (v_rand, v_info); null: none",
+        before=None,
+    )
     test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")

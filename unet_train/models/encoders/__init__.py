@@ -56,6 +56,12 @@ class ClassicKeys(EncoderKeys):
 
     init_features: int = key("channels of the first level; doubled at each level below", at_least=1)
     depth: int = key("how many times the image is halved", at_least=1, at_most=6)
+    dropout: float = key(
+        "share of the values set to 0 in training after each of the two coarsest levels; 0: none",
+        at_least=0,
+        below=1,
+        before=0.0,
+    )
 
 
 @dataclass

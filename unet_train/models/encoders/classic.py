@@ -23,6 +23,9 @@ class ClassicEncoder(nn.Module):
         to a multiple of ``2**depth``.
     norm
         ``batch``, ``group`` or ``none``.
+    dropout
+        Share of the values set to 0 in training after each of the two coarsest levels (the paper has dropout "at the
+        end of the contracting path").
 
     Attributes
     ----------
@@ -37,7 +40,12 @@ class ClassicEncoder(nn.Module):
     stem = "levels.0.conv1"
 
     def __init__(
-        self, in_channels: int, init_features: int = 32, depth: int = 4, norm: str = "batch"
+        self,
+        in_channels: int,
+        init_features: int = 32,
+        depth: int = 4,
+        norm: str = "batch",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -45,8 +53,10 @@ class ClassicEncoder(nn.Module):
         self.strides = [2**level for level in range(depth + 1)]
         self.stages = [[f"levels.{level}"] for level in range(depth + 1)]
         self.levels = nn.ModuleList(
-            DoubleConv(before, after, norm)
-            for before, after in zip([in_channels, *self.channels], self.channels, strict=False)
+            DoubleConv(before, after, norm, dropout if level >= depth - 1 else 0.0)
+            for level, (before, after) in enumerate(
+                zip([in_channels, *self.channels], self.channels, strict=False)
+            )
         )
         initialise(self)
 
