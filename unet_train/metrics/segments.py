@@ -45,9 +45,9 @@ def segment_scores(prediction: np.ndarray, truth: np.ndarray, boundary: int) -> 
 
     Notes
     -----
-    The challenge takes the best over thresholds of a probability map; this scores the classes as predicted. Two pixels are
-    drawn without putting the first back, as scikit-image does, which changes ``v_rand`` by about one over the
-    number of pixels of a segment.
+    The challenge takes the best over thresholds of a probability map; this scores the classes as predicted. Pairs are
+    of two different pixels, as in scikit-image, which changes ``v_rand`` by about one over the number of pixels
+    of a segment.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")

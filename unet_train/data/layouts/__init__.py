@@ -76,7 +76,8 @@ class DatasetKeys:
         "file's type"
     )
     boundary: str | None = key(
-        "the class between segments, such as a membrane: unet-eval scores what it encloses (v_rand, v_info); null: none",
+        "the class between segments, such as a membrane: unet-eval scores what it encloses (v_rand, v_info); "
+        "null: none",
         before=None,
     )
     test_groups: list[str] = key("groups (sequences, patients, …) kept for the test")
