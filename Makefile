@@ -12,7 +12,7 @@ ARGS ?=
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint stress gpu-check clean
+.PHONY: help setup demo test lint docs reference stress gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,14 @@ test: setup ## run all tests
 lint: setup ## check style, formatting and types
 	@"$(BIN)/python" -m ruff check . && "$(BIN)/python" -m ruff format --check . && "$(BIN)/python" -m mypy
 
+# The extra is large for what only this target needs, so that it comes with the first call.
+docs: setup reference ## build the documentation into site/, links checked
+	@"$(BIN)/python" -c "import material, mkdocs" 2>/dev/null || "$(BIN)/python" -m pip install --quiet -e ".[docs]"
+	@"$(BIN)/python" -m mkdocs build --strict --quiet && echo "open site/index.html"
+
+reference: setup ## write docs/reference.md anew from the schema and the YAML
+	@"$(BIN)/python" scripts/write_reference.py
+
 stress: setup ## kill runs, try bad inputs and hostile files by the thousand; goes on where it was stopped
 	@"$(BIN)/python" scripts/stress.py $(ARGS)
 
@@ -44,5 +52,5 @@ gpu-check: $(if $(PYTHON),,setup) ## on a CUDA machine: the gpu tests, then the 
 	"$$py" -m pytest -m gpu $(ARGS) && "$$py" scripts/gpu_check.py
 
 clean: ## remove caches and builds; leaves .venv, data and runs alone
-	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find unet_train tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

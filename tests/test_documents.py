@@ -27,7 +27,7 @@ from unet_train.keys import schema_fields
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BASH = shutil.which("bash")
 
@@ -101,9 +101,11 @@ SMALL_PLAN = ["encoder=unet", "encoder.init_features=4", "encoder.depth=2", "wei
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, run_command, write_images, short):
-    """A folder with small images, and a finished run on them."""
+    """A folder with small images, one whose masks number objects, and a finished run on the first."""
     folder = tmp_path_factory.mktemp("documents")
     write_images(folder / "my_images")
+    halves = np.repeat([1, 2], 32).astype(np.uint8)
+    write_images(folder / "my_cells", mask=lambda i, labels: (labels > 0) * halves)
     words = ["dataset=folder", f"dataset.root={folder / 'my_images'}", f"hydra.run.dir={folder / 'run'}"]
     assert run_command("train", *short, *words) == 0
     return folder
@@ -114,7 +116,7 @@ def fill_in(words, finished):
     values = {
         "ckpt": finished / "run" / "best.pt",
         "resume": "run",
-        "dataset.root": finished / "my_images",
+        "dataset.root": finished / ("my_cells" if "dataset.instances=true" in words else "my_images"),
         "input": finished / "my_images" / "images",
         "output": "out",
         "weights.path": finished / "run" / "best.pt",
