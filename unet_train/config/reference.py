@@ -21,9 +21,9 @@ INTRO = """# Reference
 
 <!-- Written by scripts/write_reference.py (make reference) from the schema and the YAML of configs/: edit those. -->
 
-Every key, with its type, its default, and what it means. A choice takes a whole file of values (`encoder=resnet`), a key
-sets one of them (`trainer.epochs=50`). `null` is no value. Where the choices of a group have different defaults, each
-is given with its choices. `unet-train --help` shows the keys on the command line.
+Every key, with its type, its default, and what it means. A choice takes a whole file of values (`encoder=resnet`), a
+key sets one of them (`trainer.epochs=50`). `null` is no value. Where the choices of a group have different defaults,
+each is given with its choices. `unet-train --help` shows the keys on the command line.
 """
 
 TAGS = ("kind", "layout", "_target_")
