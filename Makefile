@@ -38,7 +38,7 @@ lint: setup ## check style, formatting and types
 # The extra is large for what only this target needs, so that it comes with the first call.
 docs: setup reference ## build the documentation into site/, links checked
 	@"$(BIN)/python" -c "import material, mkdocs" 2>/dev/null || "$(BIN)/python" -m pip install --quiet -e ".[docs]"
-	@"$(BIN)/python" -m mkdocs build --strict --quiet && echo "open site/index.html"
+	@NO_MKDOCS_2_WARNING=1 "$(BIN)/python" -m mkdocs build --strict --quiet && echo "open site/index.html"
 
 reference: setup ## write docs/reference.md anew from the schema and the YAML
 	@"$(BIN)/python" scripts/write_reference.py
