@@ -186,6 +186,14 @@ def test_partial_sections_are_laid_over_the_checkpoints_own():
     assert split_partial(["dataset=folder", "dataset.root=b"], ("dataset",))[1] == []
 
 
+def test_a_key_that_came_later_is_laid_over_an_older_run():
+    older = {"dataset": {"layout": "folder", "root": "a"}}
+    assert lay_over(older, ["dataset.boundary=x"])["dataset"]["boundary"] == "x"
+    for wrong in ("dataset.bounday=x", "dataset.scale=0.5"):  # no key; one that every run has
+        with pytest.raises(UserError, match="no such key"):
+            lay_over(older, [wrong])
+
+
 def test_a_config_error_is_said_without_importing_torch():
     code = (
         "import sys\n"

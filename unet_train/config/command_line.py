@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unet_train.config.messages import flat_keys, near, told_in_one_line
-from unet_train.config.schema import CUSTOM, PATH_KEYS, mapping_keys
+from unet_train.config.schema import CUSTOM, PATH_KEYS, SECTIONS, mapping_keys
 from unet_train.errors import UserError
+from unet_train.keys import REQUIRED, schema_fields
 
 
 def quote_paths(overrides: Iterable[str]) -> list[str]:
@@ -186,7 +187,7 @@ def lay_over(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     UserError
-        For a key the tree does not have, with the nearest name.
+        For a key the tree does not have, with the nearest name; one that came later than the tree may be added.
     """
     config = OmegaConf.create(tree)
     parser = OverridesParser.create()
@@ -197,7 +198,18 @@ def lay_over(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{override}: cannot be read as key=value") from None
         name = parsed.key_or_group
         known = flat_keys(config)
-        if name not in known:
+        if name not in known and not _came_later(name, tree):
             raise UserError(f"{override}: no such key{near(name, known)}")
         OmegaConf.update(config, name, parsed.value())
     return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+def _came_later(name: str, tree: dict[str, Any]) -> bool:
+    """Whether a key of a section's schema has a value for trees that were written before there was one."""
+    section, _, key = name.partition(".")
+    if section not in SECTIONS or not isinstance(tree.get(section), dict):
+        return False
+    tag, kinds = SECTIONS[section]
+    schema = kinds.get(tree[section].get(tag, "") if tag else "")
+    known = schema_fields(schema) if schema is not None else {}
+    return key in known and known[key][1].metadata["before"] is not REQUIRED

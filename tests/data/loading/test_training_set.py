@@ -13,7 +13,13 @@ import torch
 
 from unet_train.data.augmentation.pipeline import build_augmentation
 from unet_train.data.layouts.demo import DemoSource
-from unet_train.data.loading.batches import EpochSampler, collate, make_loader, read_batches, telling_of_workers
+from unet_train.data.loading.batches import (
+    EpochSampler,
+    collate,
+    make_loader,
+    read_batches,
+    telling_of_workers,
+)
 from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.data.targets import get_target
