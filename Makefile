@@ -2,7 +2,7 @@
 #
 # VENV=DIR      use or make another environment than .venv
 # PYTHON=…      the Python (3.11 to 3.13) that a new environment is made from
-# ARGS="-k …"   further arguments for pytest
+# ARGS="-k …"   further arguments for pytest (test), or for bench and stress
 
 VENV ?= .venv
 PYTHON ?=
@@ -12,7 +12,7 @@ ARGS ?=
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs reference stress gpu-check clean
+.PHONY: help setup demo test lint docs reference bench stress gpu-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ docs: setup reference ## build the documentation into site/, links checked
 
 reference: setup ## write docs/reference.md anew from the schema and the YAML
 	@"$(BIN)/python" scripts/write_reference.py
+
+bench: setup ## measure speed and memory, ratios to other libraries; goes on where it was stopped (ARGS="--only step")
+	@"$(BIN)/python" -m scripts.benchmark $(ARGS)
 
 stress: setup ## kill runs, try bad inputs and hostile files by the thousand; goes on where it was stopped
 	@"$(BIN)/python" scripts/stress.py $(ARGS)

@@ -1,1 +1,1 @@
-"""What `make bench` measures: one file per row, each with `TITLE`, `ABOUT` and its `CASES` (name → measuring function)."""
+"""What `make bench` measures: a file per row, each with `TITLE`, `ABOUT` and its `CASES` (name → function)."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import platform
 import shlex
@@ -24,10 +25,18 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmark import report
-from scripts.benchmark.measuring import REPOSITORY, Missing
+from scripts.benchmark.measuring import REPOSITORY, Missing, counts_processor_time
 
 ROWS = ("loop", "step", "prediction", "start", "growth", "elastic")
-LIBRARIES = ("torch", "numpy", "albumentations", "segmentation-models-pytorch", "monai", "timm", "torchvision")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "albumentations",
+    "segmentation-models-pytorch",
+    "monai",
+    "timm",
+    "torchvision",
+)
 
 
 def machine() -> dict[str, Any]:
@@ -55,6 +64,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if accelerator == "cuda" else accelerator,
         "precision": choose_precision(accelerator).name,
+        "clock": "processor time" if counts_processor_time() else "wall clock",
         "python": platform.python_version(),
         "libraries": found,
     }
@@ -63,7 +73,9 @@ def machine() -> dict[str, Any]:
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and report; 1 if a case failed."""
     parser = argparse.ArgumentParser(prog="benchmark", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument(
+        "--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS)
+    )
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "bench")
     parser.add_argument("--list", action="store_true", help="list rows and cases, measure nothing")
     parser.add_argument("--again", action="store_true", help="measure the chosen rows again")
@@ -84,6 +96,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     failed = False
     if not options.report:
+        logging.disable(logging.INFO)  # what each run and prediction says
         here = machine()
         report.refuse_others(records, here, file)
         report.write(file, records)

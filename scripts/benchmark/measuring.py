@@ -13,10 +13,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 PEAK = "PEAK_MIB "
 """What a process that `run_python` started says its peak after."""
+
+
+def counts_processor_time() -> bool:
+    """Whether `clock` is processor time: one thread on a CPU, where what else the machine does then takes no part."""
+    import torch
+
+    return resource is not None and torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def clock() -> float:
+    """Seconds, of this process and the ones it has waited for, or of the wall; see `counts_processor_time`."""
+    if resource is None or not counts_processor_time():
+        return time.perf_counter()
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + others.ru_utime + others.ru_stime
 
 
 class Missing(Exception):
@@ -67,9 +87,9 @@ def interleaved(
     values: dict[str, list[float]] = {name: [] for name in variants}
     for index in range(warm + rounds):
         for name, variant in variants.items():
-            start = time.perf_counter()
+            start = clock()
             found = variant()
-            seconds = time.perf_counter() - start
+            seconds = clock() - start
             if index >= warm:
                 values[name].append(seconds if found is None else found)
     return values
@@ -89,11 +109,11 @@ def stopwatch(places: Mapping[str, tuple[Any, str]]) -> Iterator[dict[str, float
 
     def timed(name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = clock()
             try:
                 return originals[name](*args, **kwargs)
             finally:
-                seconds[name] += time.perf_counter() - start
+                seconds[name] += clock() - start
 
         return call
 
@@ -134,13 +154,15 @@ def run_python(code: str, *words: object, cache: str | Path = "off", expected: i
         text=True,
     )
     if done.returncode != expected:
-        raise RuntimeError(f"exit code {done.returncode} of {' '.join(map(str, words))}\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"exit code {done.returncode} of {' '.join(map(str, words))}\n{done.stderr[-2000:]}"
+        )
     return done.stdout
 
 
-def command(name: str, *, before: str = "") -> str:
-    """Code that runs a command as its console script does, after `before`; for `run_python`."""
-    return f"{before}\nfrom unet_train.commands.{name} import main\nmain()"
+def command(name: str) -> str:
+    """Code that runs a command as its console script does; for `run_python` and `peak_mib`."""
+    return f"from unet_train.commands.{name} import main\nmain()"
 
 
 TELL_PEAK = f"""
@@ -158,9 +180,9 @@ atexit.register(peak)
 (``ru_maxrss``) starts from what its parent held."""
 
 
-def peak_mib(name: str, *words: object) -> float:
-    """Peak of resident memory of a command, MiB."""
-    said = run_python(command(name, before=TELL_PEAK), *words)
+def peak_mib(code: str, *words: object) -> float:
+    """Peak of resident memory of a Python process of its own, MiB."""
+    said = run_python(f"{TELL_PEAK}\n{code}", *words)
     return float(said.rpartition(PEAK)[2].split()[0])
 
 

@@ -39,7 +39,9 @@ class OurStep:
         config = compose_train(words).config
         device = torch.device(choose_accelerator(config.trainer.accelerator))
         names = tuple(f"class_{index}" for index in range(classes))
-        model = build_model(ModelSpec(encoder_params(config.encoder), 3, list(names), normalisation=FIXED)).to(device)
+        model = build_model(
+            ModelSpec(encoder_params(config.encoder), 3, list(names), normalisation=FIXED)
+        ).to(device)
         assert not isinstance(config.loss, dict)
         self.state = TrainState(
             model=model.train(),

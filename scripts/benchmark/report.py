@@ -12,7 +12,7 @@ from scripts.benchmark.measuring import exponent
 
 Record = dict[str, Any]
 
-COMPARED = ("processor", "cores", "threads", "accelerator", "precision")
+COMPARED = ("processor", "cores", "threads", "accelerator", "precision", "clock")
 """Of a machine: figures of two that differ here do not belong into one table."""
 
 
@@ -72,7 +72,9 @@ def growth(record: Record) -> str:
     sizes = list(record["sizes"].values())
     medians = [statistics.median(record["values"][name]) for name in record["sizes"]]
     last = exponent(sizes[-2:], medians[-2:])
-    return f"grows with the power {exponent(sizes, medians):.2f} of it (fitted), {last:.2f} between the last two"
+    return (
+        f"grows with the power {exponent(sizes, medians):.2f} of it (fitted), {last:.2f} between the last two"
+    )
 
 
 def rows_of(record: Record) -> list[list[str]]:
@@ -106,11 +108,13 @@ def document(records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) ->
         "# Benchmarks",
         "",
         "Written by `make bench` from [benchmarks.jsonl](benchmarks.jsonl), which holds every round with its machine,",
-        'versions and date. `make bench ARGS="--only step"` measures one row; what is measured already is not measured',
-        'again (`--again` does). Other libraries come with `pip install -e ".[bench]"`; without one its figures are left out.',
+        'versions and date. `make bench ARGS="--only step"` measures one row; what has been measured is not measured',
+        'again (`--again` does). Other libraries come with `pip install -e ".[bench]"`; without one its figures are',
+        "left out.",
         "",
-        "What is compared takes turns in one run. A figure is the median over the rounds; a ratio is that to the first line of",
-        "its case, taken round by round: the median, and from the least to the greatest. Goals are those set before measuring.",
+        "What is compared takes turns in one run. A figure is the median over the rounds; a ratio is that to the first",
+        "line of its case, taken round by round: the median, and from the least to the greatest. Goals were set before",
+        "measuring. On one CPU thread the seconds are processor time.",
         "",
         "Minutes to a quality, ours beside a loop over segmentation-models-pytorch: [results.md](results.md#camvid).",
         "",
@@ -120,7 +124,17 @@ def document(records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) ->
         mine = [record for record in records if record["row"] == name]
         if not mine:
             continue
-        lines += ["", f"## {title}", "", about.strip(), "", f"    {mine[0]['command']}", "", machine_line(mine), ""]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            about.strip(),
+            "",
+            f"    {mine[0]['command']}",
+            "",
+            machine_line(mine),
+            "",
+        ]
         lines += ["| case | | median | ratio | from, to | goal |", "| --- | --- | --- | --- | --- | --- |"]
         lines += [f"| {' | '.join(cells)} |" for record in mine for cells in rows_of(record)]
         notes = [f"- {record['case']}: {note}" for record in mine for note in notes_of(record)]
@@ -134,10 +148,11 @@ def machine_line(records: Sequence[Record]) -> str:
     dates = sorted({record["date"] for record in records})
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     where = f"{machine['processor']}, {machine['cores']} core(s) and {machine['threads']} thread(s) used"
+    versions = f"Python {machine['python']}, {libraries}"
     if machine["accelerator"] != "cpu":
         where += f", {machine['accelerator']}"
     when = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
-    return f"{where}, precision {machine['precision']}; Python {machine['python']}, {libraries}; {when}."
+    return f"{where}, precision {machine['precision']}, {machine['clock']}; {versions}; {when}."
 
 
 def chart(records: Sequence[Record], texts: Mapping[str, tuple[str, str]], path: Path) -> None:
@@ -150,11 +165,15 @@ def chart(records: Sequence[Record], texts: Mapping[str, tuple[str, str]], path:
     heights = [0.6 + 0.27 * sum(len(r["values"]) for r in mine) for mine in barred.values()]
     lined = -(-len(grown) // 3)
     picture = Figure(figsize=(11, sum(heights) + 3.0 * lined + 0.5), layout="constrained")
-    parts = picture.subfigures(len(barred) + lined, 1, height_ratios=heights + [3.0] * lined, squeeze=False)[:, 0]
+    parts = picture.subfigures(len(barred) + lined, 1, height_ratios=heights + [3.0] * lined, squeeze=False)[
+        :, 0
+    ]
     for part, (name, mine) in zip(parts, barred.items(), strict=False):
         bars(part.subplots(), mine, texts[name][0])
     for index, part in enumerate(parts[len(barred) :]):
-        for axes, record in zip(part.subplots(1, 3), [*grown[3 * index : 3 * index + 3], None, None], strict=False):
+        for axes, record in zip(
+            part.subplots(1, 3), [*grown[3 * index : 3 * index + 3], None, None], strict=False
+        ):
             lines(axes, record)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=110)
@@ -188,7 +207,9 @@ def lines(axes: Any, record: Record | None) -> None:
     medians = [statistics.median(record["values"][name]) for name in record["sizes"]]
     axes.loglog(list(record["sizes"].values()), medians, "o-", color="#0072b2")
     axes.set_title(record["case"], fontsize=9, loc="left")
-    axes.set_xticks(list(record["sizes"].values()), [f"{size:,g}" for size in record["sizes"].values()], fontsize=8)
+    axes.set_xticks(
+        list(record["sizes"].values()), [f"{size:,g}" for size in record["sizes"].values()], fontsize=8
+    )
     axes.set_xticks([], minor=True)
     axes.set_ylabel(record["unit"], fontsize=8)
     axes.tick_params(labelsize=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -17,14 +18,14 @@ from scripts.benchmark.nets import OurStep, parameters, synchronise
 TITLE = "A training step beside other libraries"
 ABOUT = """
 Milliseconds of a step on one batch in memory, 4 crops of 256², 3 channels, 3 classes, random weights. Ours is the
-loop's whole step: normalisation, cross-entropy and Dice, clipping, AdamW, averaged weights, counts for the training score.
+loop's whole step: normalisation, cross-entropy and Dice, clipping, AdamW, averaged weights, counts for the scores.
 The others are the plain loops of their examples: float32, cross-entropy and Dice, Adam, the loss read back each step;
 "same precision and layout" is the same loop in our precision and channels_last. Their decoders are their own, hence
-other numbers of parameters. milesial's net and loop (RMSprop, clipping, channels_last) are rebuilt here, with 16 features
-in place of 64, as ours; MONAI's UNet is another net, the one of its tutorials.
+other numbers of parameters. milesial's net and loop (RMSprop, clipping, channels_last) are rebuilt here, with 16
+features in place of 64, as ours; MONAI's UNet is another net, the one of its tutorials.
 """
 
-BATCH, CROP, CLASSES, ROUNDS = 4, 256, 3, 8
+BATCH, CROP, CLASSES, ROUNDS = 4, 256, 3, 6
 
 
 def library(name: str, notes: list[str]) -> ModuleType | None:
@@ -36,13 +37,16 @@ def library(name: str, notes: list[str]) -> ModuleType | None:
         return None
 
 
+plain_adam = partial(torch.optim.Adam, lr=1e-4)
+
+
 def plain_step(
     net: nn.Module,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     ours: OurStep,
     *,
     like_ours: bool = False,
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.Adam, lr=1e-4),
+    optimizer: Callable[..., torch.optim.Optimizer] = plain_adam,
     channels_last: bool = False,
     clip: float | None = None,
 ) -> Callable[[], None]:
@@ -55,7 +59,9 @@ def plain_step(
     target = ours.batch.target.to(device).long()
 
     def step() -> None:
-        with torch.autocast(device.type, dtype=precision.dtype, enabled=like_ours and precision.dtype is not None):
+        with torch.autocast(
+            device.type, dtype=precision.dtype, enabled=like_ours and precision.dtype is not None
+        ):
             logits = net(pixels)
         loss = loss_of(logits.float(), target)
         changes.zero_grad()
@@ -69,7 +75,9 @@ def plain_step(
     return step
 
 
-def measure(words: list[str], smp_name: str | None, monai_name: str | None, milesial: bool = False) -> Measurement:
+def measure(
+    words: list[str], smp_name: str | None, monai_name: str | None, milesial: bool = False
+) -> Measurement:
     """Ours and whatever of the others is there for this net."""
     ours = OurStep(words, CLASSES, BATCH, CROP)
     steps: dict[str, Callable[[], None]] = {"ours": ours}
@@ -92,7 +100,11 @@ def measure(words: list[str], smp_name: str | None, monai_name: str | None, mile
     if monai is not None:
         dice_entropy = importlib.import_module("monai.losses").DiceCELoss(softmax=True, to_onehot_y=True)
         if monai_name == "UNet":
-            options: dict[str, Any] = {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2), "num_res_units": 2}
+            options: dict[str, Any] = {
+                "channels": (16, 32, 64, 128, 256),
+                "strides": (2, 2, 2, 2),
+                "num_res_units": 2,
+            }
             net = monai.UNet(2, 3, CLASSES, **options)
         else:
             net = monai.FlexibleUNet(3, CLASSES, monai_name, spatial_dims=2)
@@ -102,9 +114,11 @@ def measure(words: list[str], smp_name: str | None, monai_name: str | None, mile
     if milesial:
         rms = partial(torch.optim.RMSprop, lr=1e-5, weight_decay=1e-8, momentum=0.999, foreach=True)
         net = Milesial(3, CLASSES, 16)
-        add("milesial, its loop", net, plus_entropy(one_hot_dice), optimizer=rms, channels_last=True, clip=1.0)
+        add(
+            "milesial, its loop", net, plus_entropy(one_hot_dice), optimizer=rms, channels_last=True, clip=1.0
+        )
         add("milesial, plain loop", Milesial(3, CLASSES, 16), plus_entropy(one_hot_dice), 2.5)
-    seconds = interleaved(steps, ROUNDS, warm=2)
+    seconds = interleaved(steps, ROUNDS, warm=1)
     millions = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in sizes.items())
     values = {name: [1000 * second for second in found] for name, found in seconds.items()}
     return Measurement("ms", values, goals, notes=[f"millions of parameters: {millions}", *notes])
@@ -131,7 +145,7 @@ class Milesial(nn.Module):
         widths = [features * 2**level for level in range(5)]
         self.first = double_convolution(channels, features)
         self.down = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), double_convolution(a, b)) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.MaxPool2d(2), double_convolution(a, b)) for a, b in pairwise(widths)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(a, a // 2, 2, 2) for a in widths[:0:-1])
         self.after = nn.ModuleList(double_convolution(a, a // 2) for a in widths[:0:-1])
