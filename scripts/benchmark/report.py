@@ -83,7 +83,8 @@ def rows_of(record: Record) -> list[list[str]]:
     for index, (variant, values) in enumerate(record["values"].items()):
         share = ratios(record, variant)
         # The first one over itself says nothing.
-        ratio = [figure(statistics.median(share)), f"{figure(min(share))} to {figure(max(share))}"]
+        spread = f"{figure(min(share))} to {figure(max(share))}" if len(share) > 1 else "one round"
+        ratio = [figure(statistics.median(share)), spread]
         cells = [record["case"] if index == 0 else "", variant]
         cells += [f"{figure(statistics.median(values))} {record['unit']}"]
         found.append(cells + (ratio if index else ["1", ""]) + [verdict(record, variant)])
@@ -102,57 +103,54 @@ def notes_of(record: Record) -> list[str]:
 
 
 # --- documents ----------------------------------------------------------------------------------------
+INTRODUCTION = """
+# Benchmarks
+
+Written by `make bench` from [benchmarks.jsonl](benchmarks.jsonl), which holds every round with its machine, versions
+and date. `make bench ARGS="--only step"` measures one row; what has been measured is not measured again (`--again`
+does). Other libraries come with `pip install -e ".[bench]"`; without one its figures are left out.
+
+What is compared takes turns in one run. A figure is the median over the rounds; a ratio is that to the first line of
+its case, taken round by round: the median, and from the least to the greatest. Goals were set before measuring. On one
+CPU thread the seconds are processor time.
+
+Minutes to a quality, ours beside a loop over segmentation-models-pytorch: [results.md](results.md#camvid).
+"""
+
+
 def document(records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) -> str:
     """The page: for each row its text, a table, notes, and how it was measured."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench` from [benchmarks.jsonl](benchmarks.jsonl), which holds every round with its machine,",
-        'versions and date. `make bench ARGS="--only step"` measures one row; what has been measured is not measured',
-        'again (`--again` does). Other libraries come with `pip install -e ".[bench]"`; without one its figures are',
-        "left out.",
-        "",
-        "What is compared takes turns in one run. A figure is the median over the rounds; a ratio is that to the first",
-        "line of its case, taken round by round: the median, and from the least to the greatest. Goals were set before",
-        "measuring. On one CPU thread the seconds are processor time.",
-        "",
-        "Minutes to a quality, ours beside a loop over segmentation-models-pytorch: [results.md](results.md#camvid).",
-        "",
-        "![Ratios and growth](images/benchmarks.png)",
-    ]
+    machines = [record["machine"] for record in records]
+    alike = all(machine == machines[0] for machine in machines)
+    lines = [INTRODUCTION.strip(), ""]
+    lines += [machine_line(machines[0]), ""] if alike else []
+    lines += ["![Ratios and growth](images/benchmarks.png)"]
     for name, (title, about) in texts.items():
         mine = [record for record in records if record["row"] == name]
         if not mine:
             continue
+        dates = sorted({record["date"] for record in mine})
+        where = "" if alike else f" {machine_line(mine[0]['machine'])}"
+        lines += ["", f"## {title}", "", about.strip(), "", f"    {mine[0]['command']}", ""]
+        lines += [f"Measured on {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}.{where}", ""]
         lines += [
-            "",
-            f"## {title}",
-            "",
-            about.strip(),
-            "",
-            f"    {mine[0]['command']}",
-            "",
-            machine_line(mine),
-            "",
+            "| case | | median | ratio | least to greatest | goal |",
+            "| --- | --- | --- | --- | --- | --- |",
         ]
-        lines += ["| case | | median | ratio | from, to | goal |", "| --- | --- | --- | --- | --- | --- |"]
         lines += [f"| {' | '.join(cells)} |" for record in mine for cells in rows_of(record)]
         notes = [f"- {record['case']}: {note}" for record in mine for note in notes_of(record)]
         lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
 
 
-def machine_line(records: Sequence[Record]) -> str:
-    """Where, with what and when."""
-    machine = records[0]["machine"]
-    dates = sorted({record["date"] for record in records})
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Where, and with what."""
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     where = f"{machine['processor']}, {machine['cores']} core(s) and {machine['threads']} thread(s) used"
-    versions = f"Python {machine['python']}, {libraries}"
     if machine["accelerator"] != "cpu":
         where += f", {machine['accelerator']}"
-    when = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
-    return f"{where}, precision {machine['precision']}, {machine['clock']}; {versions}; {when}."
+    how = f"precision {machine['precision']}, {machine['clock']}"
+    return f"{where}, {how}; Python {machine['python']}, {libraries}."
 
 
 def chart(records: Sequence[Record], texts: Mapping[str, tuple[str, str]], path: Path) -> None:

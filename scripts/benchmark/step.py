@@ -20,8 +20,9 @@ ABOUT = """
 Milliseconds of a step on one batch in memory, 4 crops of 256², 3 channels, 3 classes, random weights. Ours is the
 loop's whole step: normalisation, cross-entropy and Dice, clipping, AdamW, averaged weights, counts for the scores.
 The others are the plain loops of their examples: float32, cross-entropy and Dice, Adam, the loss read back each step;
-"same precision and layout" is the same loop in our precision and channels_last. Their decoders are their own, hence
-other numbers of parameters. milesial's net and loop (RMSprop, clipping, channels_last) are rebuilt here, with 16
+"same precision and layout" is the same loop in our precision and channels_last. The goals are for processors with bf16;
+on one that computes in float32 (named above) our precision is that of the plain loops. Their decoders are their own,
+hence other numbers of parameters. milesial's net and loop (RMSprop, clipping, channels_last) are rebuilt here, with 16
 features in place of 64, as ours; MONAI's UNet is another net, the one of its tutorials.
 """
 
@@ -119,7 +120,7 @@ def measure(
         )
         add("milesial, plain loop", Milesial(3, CLASSES, 16), plus_entropy(one_hot_dice), 2.5)
     seconds = interleaved(steps, ROUNDS, warm=1)
-    millions = ", ".join(f"{name} {count / 1e6:.1f}" for name, count in sizes.items())
+    millions = "; ".join(f"{name} {count / 1e6:.1f}" for name, count in sizes.items())
     values = {name: [1000 * second for second in found] for name, found in seconds.items()}
     return Measurement("ms", values, goals, notes=[f"millions of parameters: {millions}", *notes])
 
