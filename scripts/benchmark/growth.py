@@ -132,7 +132,7 @@ def by_processes() -> Measurement:
                 with open(Path(temporary) / "run" / "metrics.csv", newline="", encoding="utf-8") as file:
                     return 1000 / float(list(csv.DictReader(file))[-1]["train/images_per_second"])
 
-        values = interleaved({f"{n} process(es)": partial(run, n) for n in (1, 2)}, ROUNDS + 1, warm=0)
+        values = interleaved({f"{n} process(es)": partial(run, n) for n in (1, 2)}, ROUNDS, warm=0)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     note = f"on {cores} core(s), {torch.get_num_threads()} thread(s) a process"
     return Measurement("ms an image", values, notes=[note])
@@ -140,10 +140,10 @@ def by_processes() -> Measurement:
 
 CASES: dict[str, Case] = {
     "training memory by crop": by_crop,
+    "step by classes": by_classes,
     "training memory by batch": by_batch,
+    "processes": by_processes,
     "training memory by image": by_image,
     "prediction memory by image": partial(predicting, prediction_peak, "MiB", ROUNDS),
     "prediction time by image": partial(predicting, prediction_seconds, "s", ROUNDS),
-    "step by classes": by_classes,
-    "processes": by_processes,
 }

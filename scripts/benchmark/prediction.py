@@ -39,7 +39,7 @@ by a Gaussian. The large tif is measured in processes of their own, with their p
 """
 
 IMAGES, ROUNDS = 10, 4
-LARGE_SIDE, LARGE_TILE, LARGE_ROUNDS = 8448, 1024, 2
+LARGE_SIDE, LARGE_TILE, LARGE_ROUNDS = 8448, 1024, 1
 
 
 def trained(folder: Path, *words: str) -> Path:
