@@ -126,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> int:
                     lines.write(json.dumps(record, ensure_ascii=False) + "\n")
                 records.append(record)
                 print("\n".join(report.said(record)), flush=True)
-    texts = {name: (row.TITLE, row.ABOUT) for name, row in rows.items()}
+    texts = {name: (row.TITLE, row.ABOUT, list(row.CASES)) for name, row in rows.items()}
     report.write_report(options.folder, records, texts)
     print(f"written: {options.folder / 'benchmarks.md'}")
     return 1 if failed else 0

@@ -11,6 +11,8 @@ from typing import Any
 from scripts.benchmark.measuring import exponent
 
 Record = dict[str, Any]
+Text = tuple[str, str, Sequence[str]]
+"""Title and text of a row, and the names of its cases."""
 
 COMPARED = ("processor", "cores", "threads", "accelerator", "precision", "clock")
 """Of a machine: figures of two that differ here do not belong into one table."""
@@ -118,14 +120,14 @@ Minutes to a quality, ours beside a loop over segmentation-models-pytorch: [resu
 """
 
 
-def document(records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) -> str:
+def document(records: Sequence[Record], texts: Mapping[str, Text]) -> str:
     """The page: for each row its text, a table, notes, and how it was measured."""
     machines = [record["machine"] for record in records]
     alike = all(machine == machines[0] for machine in machines)
     lines = [INTRODUCTION.strip(), ""]
     lines += [machine_line(machines[0]), ""] if alike else []
     lines += ["![Ratios and growth](images/benchmarks.png)"]
-    for name, (title, about) in texts.items():
+    for name, (title, about, cases) in texts.items():
         mine = [record for record in records if record["row"] == name]
         if not mine:
             continue
@@ -139,6 +141,8 @@ def document(records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) ->
         ]
         lines += [f"| {' | '.join(cells)} |" for record in mine for cells in rows_of(record)]
         notes = [f"- {record['case']}: {note}" for record in mine for note in notes_of(record)]
+        left = [case for case in cases if case not in {record["case"] for record in mine}]
+        notes += [f"- Not measured yet: {', '.join(left)}."] if left else []
         lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
 
@@ -153,7 +157,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     return f"{where}, {how}; Python {machine['python']}, {libraries}."
 
 
-def chart(records: Sequence[Record], texts: Mapping[str, tuple[str, str]], path: Path) -> None:
+def chart(records: Sequence[Record], texts: Mapping[str, Text], path: Path) -> None:
     """Bars of the ratios of each row that has some; lines where something grows."""
     from matplotlib.figure import Figure
 
@@ -209,12 +213,14 @@ def lines(axes: Any, record: Record | None) -> None:
         list(record["sizes"].values()), [f"{size:,g}" for size in record["sizes"].values()], fontsize=8
     )
     axes.set_xticks([], minor=True)
+    axes.set_yticks(medians, [figure(median) for median in medians])
+    axes.set_yticks([], minor=True)
     axes.set_ylabel(record["unit"], fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
 
 
-def write_report(folder: Path, records: Sequence[Record], texts: Mapping[str, tuple[str, str]]) -> None:
+def write_report(folder: Path, records: Sequence[Record], texts: Mapping[str, Text]) -> None:
     """Write ``benchmarks.md`` and ``images/benchmarks.png``; nothing without records."""
     if not records:
         return
