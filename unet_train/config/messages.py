@@ -33,7 +33,7 @@ def flat_keys(config: Any, prefix: str = "") -> list[str]:
         return []
     names = []
     for key in config:  # which a mapping of the user's own may have as numbers
-        dotted = f"{prefix}{key}"
+        dotted = prefix + str(key)
         names.append(dotted)
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():

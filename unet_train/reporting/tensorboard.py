@@ -79,7 +79,7 @@ class ScalarWriter:
         experiment, session, _ = hparams(plain, dict.fromkeys(scores, 0.0))
         # Not SummaryWriter.add_hparams, which makes a run of its own for them, apart from the curves.
         for summary in (experiment, session):
-            self._writer.file_writer.add_summary(summary)
+            self._writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]  # None until the first event
         self._writer.add_custom_scalars({"loss": {"training and validation": ["Multiline", list(LOSSES)]}})
 
     def text(self, name: str, text: str, step: int = 0) -> None:
