@@ -434,6 +434,7 @@ def roots(tmp_path_factory, write_images):
         "demo": [],
         "folder": [f"dataset.root={folder / 'folder'}"],
         "isbi2012": [f"dataset.root={folder / 'folder'}"],
+        "cells": [f"dataset.root={folder / 'folder'}"],
         "camvid": [f"dataset.root={folder / 'camvid'}"],
         "phc_u373": [f"dataset.root={folder / 'challenge'}"],
         "dic_hela": [f"dataset.root={folder / 'challenge'}"],
