@@ -176,7 +176,9 @@ def test_an_overlay_is_the_picture_that_the_command_writes(run, tmp_path):
     model = unet_train.load(run.folder)
     unet_train.predict(run.folder, tmp_path / "in", tmp_path / "out")
     written = read_image(tmp_path / "out" / "overlays" / "a.png", channels=3)
-    np.testing.assert_array_equal(model.overlay(image, caption="a.png"), written)
+    count = int(model.objects(model.predict(image)).max())
+    caption = f"a.png  {count} object{'' if count == 1 else 's'}"
+    np.testing.assert_array_equal(model.overlay(image, caption=caption), written)
     with pytest.raises(UserError, match="truth: 3×3 pixels, but the image has 40×52"):
         model.overlay(image, truth=np.zeros((3, 3), np.uint8))
 

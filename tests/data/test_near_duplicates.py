@@ -76,7 +76,8 @@ def test_the_most_alike_is_that_of_a_search_by_hand():
         )
         for key in val
     }
-    least = float(np.median([correlation for correlation, _ in best.values()]))
+    # Between two of them, where rounding decides nothing.
+    least = float(np.mean(sorted(correlation for correlation, _ in best.values())[7:9]))
     found = near_duplicates(thumbnails, {"train": train, "val": val}, least=least)
     wanted = {key: value for key, value in best.items() if value[0] >= least}
     assert {one.second: one.first for one in found} == {key: other for key, (_, other) in wanted.items()}

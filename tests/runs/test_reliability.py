@@ -629,7 +629,7 @@ def test_messages_name_keys_that_exist():
     package = Path(__file__).resolve().parents[2] / "unet_train"
     sections = "|".join([*SECTIONS, "objects"])
     pattern = re.compile(
-        rf"(?<![\w./{{])({sections})\.(?!json|pt2|onnx|safetensors|read)([a-z][a-z_]+)(?=[=\s,;:)]|$)"
+        rf"(?<![\w./{{])({sections})\.(?!json|csv|pt2|onnx|safetensors|read|predict|overlay)([a-z][a-z_]+)(?=[=\s,;:)]|$)"
     )
     unknown = set()
     for path in package.rglob("*.py"):

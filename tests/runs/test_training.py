@@ -665,7 +665,12 @@ def test_every_loss_is_logged_and_followed_as_its_formula_says(tmp_path, run_com
     torch.save(model.state_dict(), tmp_path / "start.pt")
 
     words = [f"loss={name}", "weights=file", f"weights.path={tmp_path / 'start.pt'}", "model.norm=none"]
-    words += ["augmentation=none", "augmentation.crop_size=null", "dataset.images=7"]
+    words += [
+        "augmentation=none",
+        "augmentation.crop_size=null",
+        "dataset.images=7",
+        "dataset.target=classes",
+    ]
     words += [
         "trainer.samples_per_epoch=4",
         "trainer.batch_size=4",

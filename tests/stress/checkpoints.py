@@ -582,7 +582,7 @@ def predict(path: Path) -> None:
     with mock.patch.object(prediction, "log_to"):
         done = prediction.predict_run(replace(config_of("predict"), ckpt=str(path), output=str(output)))
     assert not done.bad, f"loaded, but then: {done.bad}"
-    classes = [file for file in (output / "classes").iterdir() if not file.name.startswith(".")]
+    classes = [file for file in (output / "classes").glob("*.tif") if not file.name.startswith(".")]
     assert len(classes) == 1
 
 

@@ -233,7 +233,7 @@ def _through_prediction(folder: Path, path: Path, expected: Expected) -> str:
         assert line == "" or colours or expected.may_be_refused, line
         return "refused"
     _compare(image, expected)
-    models = Models([_predictor()], None, False, "drawn", [])
+    models = Models([_predictor()], None, False, "drawn", "", [])
     config = PredictConfig(**{field.name: None for field in fields(PredictConfig)})
     config.overwrite = config.probabilities = False
     outcome = predict_images(config, models, Inputs(jobs, False, []), folder / "out")

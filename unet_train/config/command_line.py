@@ -142,6 +142,7 @@ def refuse_other_commands_words(command: str, override: str) -> None:
         With the keys that unet-train has for it.
     """
     name, _, value = override.partition("=")
+    value = value.strip("'\"")
     instead = {
         "ckpt": f"to start from its weights, say weights=file weights.path={value}; to go on with its run, "
         "resume=RUN_FOLDER",
@@ -149,7 +150,7 @@ def refuse_other_commands_words(command: str, override: str) -> None:
         "output": f"the run folder is hydra.run.dir={value}",
     }
     if command == "train" and name in instead:
-        raise UserError(f"{override}: unet-train has no {name}; {instead[name]}")
+        raise UserError(f"{name}={value}: unet-train has no {name}; {instead[name]}")
 
 
 def refuse_expanded_braces(overrides: Sequence[str]) -> None:

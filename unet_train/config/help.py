@@ -144,7 +144,11 @@ def _section(
         other_schema = schema_of(values)
         names = [name for name in schema_fields(other_schema) if name not in shown] if other_schema else []
         if names and choice != chosen.groups[section]:
-            listed = ", ".join(f"{section}.{name}={_shown(values.get(name))}" for name in names)
+            # Where nothing is chosen the checkpoint's own values count, so that those of the YAML are no defaults.
+            is_default = chosen.groups[section] is not None
+            listed = ", ".join(
+                f"{section}.{name}" + (f"={_shown(values.get(name))}" if is_default else "") for name in names
+            )
             lines += _entry(
                 f"with {section}={choice}", f"{listed} (unet-{command} {section}={choice} --help)"
             )

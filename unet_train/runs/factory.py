@@ -16,6 +16,7 @@ from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.data.layouts.custom import as_source
 from unet_train.data.object_target import MANY_CONTACTS, object_target, share_of_contacts
 from unet_train.errors import UserError
+from unet_train.keys import REQUIRED, schema_fields
 from unet_train.models.encoders import EncoderKeys
 from unet_train.nearest import nearest
 from unet_train.overrides import as_override
@@ -258,7 +259,12 @@ def encoder_params(encoder: EncoderKeys | OwnObject) -> dict[str, Any]:
     if isinstance(encoder, dict):
         arguments = {k: v for k, v in encoder.items() if k != "_target_"}
         return {"kind": "custom", "target": encoder["_target_"], **arguments}
-    return asdict(encoder)
+    # A key that came later and stands as before is left out, so that runs and files of before it are the same.
+    later = {
+        name: described.metadata.get("before", REQUIRED)
+        for name, (_, described) in schema_fields(type(encoder)).items()
+    }
+    return {name: value for name, value in asdict(encoder).items() if value != later.get(name, REQUIRED)}
 
 
 def describe_model(config: TrainConfig, data: DataDescription, outputs: tuple[str, ...]) -> ModelSpec:
