@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -54,6 +54,11 @@ def key(
     )
 
 
+def choice_words(choices: Iterable[Any]) -> list[str]:
+    """The choices of a key as they are typed: true and false in lower case."""
+    return [str(one).lower() if isinstance(one, bool) else str(one) for one in choices]
+
+
 def schema_fields(schema: type) -> dict[str, tuple[Any, Field[Any]]]:
     """Name → (resolved type, field) of a schema."""
     hints = get_type_hints(schema)
@@ -76,7 +81,8 @@ def wrong_value(name: str, value: Any, described: Field[Any]) -> str | None:
     if value is None:
         return None
     if choices and value not in choices:
-        return f"{name}={value}: choose one of {', '.join(map(str, choices))}{nearest(value, choices)}"
+        words = choice_words(choices)
+        return f"{name}={value}: choose one of {', '.join(words)}{nearest(value, words)}"
     for number in value if isinstance(value, list) else [value]:
         for word, bound in described.metadata["bounds"].items():
             much, keeps = BOUNDS[word]

@@ -36,7 +36,7 @@ class NamesAnd(Collection[str]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._words
-        yield from self._registry
+        yield from sorted(self._registry)  # whose own order is that of the imports
 
     def __len__(self) -> int:
         return len(self._words) + len(self._registry)

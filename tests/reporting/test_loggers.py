@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+from unet_train import log
 from unet_train.config.checks import LOGGER_PACKAGES, check_loggers, logger_names
 from unet_train.errors import UserError
 from unet_train.reporting.loggers import LOGGERS, open_loggers
@@ -110,7 +111,7 @@ def test_mlflow_is_told_the_same(tmp_path, mlflow):
 
 def test_a_service_that_fails_costs_its_curves_and_not_the_run(tmp_path, wandb, capsys, monkeypatch):
     lines = []
-    monkeypatch.setattr("unet_train.log.LOGGER.info", lines.append)
+    monkeypatch.setattr(log.LOGGER, "info", lines.append)
     history = History(tmp_path, loggers=["wandb", "tensorboard"])
     wandb.init = lambda **keys: (_ for _ in ()).throw(RuntimeError("no network"))
     history.writers[0].scalars = lambda *_: (_ for _ in ()).throw(OSError("broken pipe"))

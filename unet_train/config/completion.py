@@ -18,7 +18,7 @@ from unet_train.config.chosen import choice_file, choose
 from unet_train.config.schema import COMMANDS, PATH_KEYS, SECTIONS
 from unet_train.config.tree import config_folder, group_options, read_choice
 from unet_train.errors import UserError
-from unet_train.keys import schema_fields
+from unet_train.keys import choice_words, schema_fields
 
 ACTIONS = {"data": ("check", "plan", "fetch", "demo"), "runs": ("list", "compare", "best")}
 """First words of the commands that have some."""
@@ -127,5 +127,5 @@ def _words(
 
 def _values(hint: Any, field: Any) -> list[str]:
     """The values of a key that can be listed: its choices, or true and false."""
-    listed = [str(choice) for choice in field.metadata["choices"]]
+    listed = choice_words(field.metadata["choices"])
     return listed or (["true", "false"] if hint is bool else [])

@@ -14,7 +14,7 @@ from unet_train.config.chosen import Chosen, choice_file, choose
 from unet_train.config.completion import SHELLS
 from unet_train.config.schema import COMMANDS, SECTIONS
 from unet_train.config.tree import config_folder, group_options, read_choice
-from unet_train.keys import REQUIRED, schema_fields
+from unet_train.keys import REQUIRED, choice_words, schema_fields
 
 INTRO = {
     "train": """Train a U-Net. Without arguments: on drawn demo images.
@@ -157,7 +157,7 @@ def _section(
 
 def _meaning(field: Any) -> str:
     choices = field.metadata.get("choices")
-    return field.metadata["meaning"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
+    return field.metadata["meaning"] + (f" [{'|'.join(choice_words(choices))}]" if choices else "")
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from unet_train.config.schema import COMMANDS, CUSTOM, SECTIONS
 from unet_train.config.tree import config_folder, group_options, read_choice
-from unet_train.keys import schema_fields
+from unet_train.keys import choice_words, schema_fields
 
 INTRO = """# Reference
 
@@ -160,7 +160,7 @@ def _meaning(field: Any) -> str:
     """What it means, what it may be, and its range."""
     text, choices = field.metadata["meaning"], field.metadata["choices"]
     if choices:
-        text += f" [{', '.join(map(str, choices))}]"
+        text += f" [{', '.join(choice_words(choices))}]"
     bounds = [f"{name.replace('_', ' ')} {bound}" for name, bound in field.metadata["bounds"].items()]
     return f"{text} ({', '.join(bounds)})" if bounds else text
 
