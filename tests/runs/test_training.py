@@ -791,7 +791,8 @@ def test_a_sweep_over_encoders_drops_the_recipes_keys_for_another(tmp_path):
         yaml.safe_load(next((tmp_path / "sweep").glob(f"{n},encoder=*/config.yaml")).read_text())["encoder"]
         for n in "01"
     ]
-    assert kept == [{"kind": "unet", "init_features": 4, "depth": 2}, {"kind": "resnet", "depth": 34}]
+    classic = {"kind": "unet", "init_features": 4, "depth": 2, "dropout": 0.0}
+    assert kept == [classic, {"kind": "resnet", "depth": 34}]
 
 
 @pytest.mark.parametrize(

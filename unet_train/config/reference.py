@@ -67,7 +67,8 @@ def _section(section: str) -> Iterator[str]:
     """Keys that all kinds of a section share, then those of each kind."""
     tag, kinds = SECTIONS[section]
     values = _values(section)
-    fields = {kind: _keys(kinds[kind]) for kind in kinds}
+    # A registry's own order is that of the imports.
+    fields = {kind: _keys(kinds[kind]) for kind in sorted(kinds)}
     several = len({kinds[kind] for kind in kinds}) > 1
     common = set.intersection(*(set(own) for own in fields.values()))
     # A name that means something else in each kind, as encoder.depth does, is not shared.
@@ -78,7 +79,7 @@ def _section(section: str) -> Iterator[str]:
     }
     yield from (f"### {section}", "")
     yield from _table(section, shared, values)
-    for kind in kinds if several else ():
+    for kind in fields if several else ():
         own = {name: found for name, found in fields[kind].items() if name not in shared}
         if own:
             yield from (f"#### {section}: {kind}", "", _sentence(kinds[kind]), "")
