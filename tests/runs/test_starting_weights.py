@@ -112,6 +112,8 @@ def test_classes_of_the_same_name_keep_their_rows():
     report = carried(source, target)
     image = torch.rand(1, 1, 16, 16)
     torch.testing.assert_close(target(image)[:, [0, 3, 1]], source(image))
+    assert torch.equal(target.head.weight[[0, 3, 1]], source.head.weight)
+    assert torch.equal(target.head.bias[[0, 3, 1]], source.head.bias)
     assert torch.equal(target.head.weight[2], drawn)
     note = next(note for note in report.notes if "head" in note)
     assert note.index("debris") < note.index("cell") < note.index("fibre")

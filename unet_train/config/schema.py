@@ -255,6 +255,14 @@ class Objects:
     )
 
 
+_TTA = "average over flips and quarter turns; true: those that training used, all: all eight"
+_THRESHOLD = (
+    "for two classes: probability from which a pixel is foreground, a number or {CLASS: number}; null: 0.5"
+)
+_SCALE = "working resolution over the image's own; null: as in training"
+"""Meanings of keys that both unet-eval and unet-predict have."""
+
+
 # --- the commands' own keys ---------------------------------------------------------------------------
 @dataclass
 class TrainConfig:
@@ -293,16 +301,10 @@ class EvalConfig:
     part: str | None = key(
         "what is scored; null: test if the split has one, else val", choices=("train", "val", "test", "all")
     )
-    tta: bool | str = key(
-        "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
-    )
-    threshold: Any = key(
-        "for two classes: probability from which a pixel is foreground, a number or {CLASS: number}; null: 0.5"
-    )
+    tta: bool | str = key(_TTA, choices=TTA)
+    threshold: Any = key(_THRESHOLD)
     objects: Objects = key("how objects are cut out; null: as in the checkpoint")
-    scale: float | None = key(
-        "working resolution over the image's own; null: as in training", at_least=0.01, at_most=100
-    )
+    scale: float | None = key(_SCALE, at_least=0.01, at_most=100)
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")
@@ -340,16 +342,10 @@ class PredictConfig:
     )
     probabilities: bool = key("write probabilities too (float16 tif)")
     roi: bool = key("write each object's outline as a region of ImageJ and Fiji (rois/NAME.zip)")
-    tta: bool | str = key(
-        "average over flips and quarter turns; true: those that training used, all: all eight", choices=TTA
-    )
-    threshold: Any = key(
-        "for two classes: probability from which a pixel is foreground, a number or {CLASS: number}; null: 0.5"
-    )
+    tta: bool | str = key(_TTA, choices=TTA)
+    threshold: Any = key(_THRESHOLD)
     objects: Objects = key("how objects are cut out; null: as in the checkpoint")
-    scale: float | None = key(
-        "working resolution over the image's own; null: as in training", at_least=0.01, at_most=100
-    )
+    scale: float | None = key(_SCALE, at_least=0.01, at_most=100)
     intensity_range: list[float] | None = key("pixel values mapped to 0 and 1; null: as in training")
     accelerator: str = key("where it runs", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = key(
