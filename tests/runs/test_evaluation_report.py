@@ -15,9 +15,11 @@ import torch
 from tests.reporting.test_report import check_page
 from tests.runs.conftest import command, save_threshold_model
 from unet_train.config.compose import compose_train
-from unet_train.data.io.images import write_image
+from unet_train.data.io.images import read_image, write_image
 from unet_train.metrics.challenge import ChallengeCounts
+from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
+from unet_train.reporting.overlays import ERROR_COLOURS
 from unet_train.runs.counts_file import read_counts, write_counts
 from unet_train.training.evaluation import Evaluation, ImageResult
 
@@ -245,3 +247,59 @@ def test_per_image_scores_are_their_own(results):
     with open(results / "per_image.csv", newline="", encoding="utf-8") as file:
         rows = {row["key"]: float(row["iou/cell"]) for row in csv.DictReader(file)}
     assert rows == pytest.approx({name: (EDGE + i) / 24 for i, name in enumerate(NAMES)}, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def scored_objects(tmp_path_factory):
+    """Two true cells an image: under one bright area; one dark and brightness elsewhere; both too small."""
+    root = tmp_path_factory.mktemp("cells")
+    mask = np.zeros((40, 80), np.uint8)
+    mask[8:32, 8:32], mask[8:32, 32:56] = 1, 2
+    bright = {name: np.full(mask.shape, 20, np.uint8) for name in ("merged", "missed", "small")}
+    bright["merged"][8:32, 8:56] = 230
+    bright["missed"][8:32, 8:28], bright["missed"][4:20, 62:76] = 230, 230
+    bright["small"][8:32, 8:24], bright["small"][8:32, 40:56] = 230, 230
+    for name, image in bright.items():
+        write_image(root / "images" / f"{name}.png", image)
+        write_image(root / "masks" / f"{name}.png", mask)
+    words = ["dataset=folder", f"dataset.root={root}", "dataset.instances=true"]
+    run = save_threshold_model(
+        root / "run" / "best.pt",
+        config=compose_train([*words, "dataset.classes=[background,cell]"]).tree,
+        has_instances=True,
+        objects={"seed_threshold": 0.5, "threshold": 0.5, "min_size": 4, "open": 0},
+    )
+    return evaluate(run, root / "out", "part=all", "overlays=1")
+
+
+def test_errors_of_objects_are_counted(scored_objects):
+    results, said = scored_objects
+    counts = {key: value for key, value in metrics_of(results).items() if key.startswith("objects/")}
+    expected = {"true": 6, "matched": 3, "merged": 2, "split": 0, "missed": 1, "invented": 1}
+    assert counts == {f"objects/{kind}": number for kind, number in expected.items()}
+    assert all(f"{number} {kind}" in said for kind, number in expected.items() if kind != "matched")
+    with open(results / "per_image.csv", newline="", encoding="utf-8") as file:
+        rows = {row["key"]: [row[kind] for kind in ERRORS] for row in csv.DictReader(file)}
+    assert rows == {"merged": list("2000"), "missed": list("0011"), "small": list("0000")}
+
+
+def test_images_of_objects_are_ranked_by_seg(scored_objects):
+    """By IoU the image with merged cells would be the best: none of its pixels is wrong."""
+    results, _ = scored_objects
+    assert (results / "overlays" / "best_1_small.png").is_file()
+    alts = [a["alt"] for a in check_page((results / "report.html").read_text(encoding="utf-8")).all("img")]
+    shown = [alt for alt in alts if ", SEG" in alt]
+    assert len(shown) == 3
+    assert shown[0].startswith("missed: worst")
+    assert "missed 1, invented 1" in shown[0]
+    assert shown[-1].startswith("small: best")
+
+
+def test_objects_that_went_wrong_are_filled(scored_objects):
+    results, _ = scored_objects
+    picture = read_image(results / "overlays" / "worst_1_missed.png").astype(float)
+    scale = picture.shape[1] // 80
+    for row, column, kind in ((20, 44, "missed"), (10, 70, "invented")):
+        left = picture[row * scale, column * scale] - 0.5 * np.array(ERROR_COLOURS[kind])
+        assert np.ptp(left) <= 1, "half of the fill, the rest is the grey image"
+    assert np.ptp(picture[20 * scale, 18 * scale]) == 0, "the cell that was found is left as it is"

@@ -107,7 +107,7 @@ def seg_sum(result: np.ndarray, reference: np.ndarray) -> tuple[float, int]:
     ValueError
         On different shapes, labels that are not whole numbers, or negative ones.
     """
-    overlap, reference_area, result_area = _overlaps(reference, result)
+    overlap, reference_area, result_area = overlaps(reference, result)
     rows, columns = np.nonzero(2 * overlap > reference_area[:, None])
     shared = overlap[rows, columns]
     union = reference_area[rows] + result_area[columns] - shared
@@ -133,7 +133,7 @@ def det_counts(result: np.ndarray, markers: np.ndarray) -> tuple[int, int, int, 
     ValueError
         As `seg_sum`.
     """
-    overlap, marker_area, _ = _overlaps(markers, result)
+    overlap, marker_area, _ = overlaps(markers, result)
     covers = 2 * overlap > marker_area[:, None]
     held = covers.sum(0)
     missed = int((~covers.any(1)).sum())
@@ -223,8 +223,26 @@ def scorer(
     return score
 
 
-def _overlaps(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shared pixels of every pair of objects (0 left out), in the order of their ids, and both areas."""
+def overlaps(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels that every pair of objects of two label maps shares, and their areas.
+
+    Parameters
+    ----------
+    rows, columns : ndarray
+        Integer object ids of one shape, 0 for none.
+
+    Returns
+    -------
+    shared : ndarray
+        n×m int64, objects in the order of their ids.
+    row_areas, column_areas : ndarray
+        n and m int64 pixels.
+
+    Raises
+    ------
+    ValueError
+        On different shapes, labels that are not whole numbers, or negative ones.
+    """
     rows, columns = np.asarray(rows), np.asarray(columns)
     if rows.shape != columns.shape:
         raise ValueError(f"label maps of shapes {rows.shape} and {columns.shape} cannot be compared")

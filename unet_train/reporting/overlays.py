@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,26 @@ DARK = 24
 
 Colour = tuple[int, int, int]
 
+ERROR_COLOURS: dict[str, Colour] = {
+    "merged": (204, 121, 167),
+    "split": (0, 158, 115),
+    "missed": (213, 94, 0),
+    "invented": (240, 228, 66),
+}
+"""Fills of objects that went wrong, from the palette of Okabe and Ito, which colour-blind people can tell apart too."""
+
+ERROR_STRENGTH = 0.5
+"""How much of such a fill covers the image."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A fill over part of an image, with its word in the legend."""
+
+    word: str
+    pixels: np.ndarray
+    colour: Colour
+
 
 def overlay(
     image: np.ndarray,
@@ -46,6 +67,7 @@ def overlay(
     short_side: int = SHORT_SIDE,
     long_side: int = LONG_SIDE,
     legend: bool = True,
+    marks: Sequence[Mark] = (),
 ) -> np.ndarray:
     """Draw the outlines of true and predicted regions over an image, with a legend under it.
 
@@ -66,6 +88,8 @@ def overlay(
         is needed to bring the shorter side to `short_side`; a larger one is reduced to `long_side`.
     legend : bool
         Whether the strip with legend and caption is added under the image.
+    marks : sequence of Mark
+        Fills below the outlines, each with H×W bool pixels; the legend ends with their words.
 
     Returns
     -------
@@ -96,6 +120,10 @@ def overlay(
         picture[shade] = (picture[shade] * UNKNOWN_SHADE).astype(np.uint8)
     else:
         unknown = None
+    for mark in marks:
+        inside = resize_labels(mark.pixels, target)
+        mixed = picture[inside] * (1 - ERROR_STRENGTH) + np.array(mark.colour) * ERROR_STRENGTH
+        picture[inside] = mixed.round().astype(np.uint8)
     thick = 1 if max(target) < 800 else 2
     true_line = None if truth is None else _outlines(resize_labels(truth, target), ignore, thick)
     predicted_line = None if prediction is None else _outlines(resize_labels(prediction, target), None, thick)
@@ -116,6 +144,7 @@ def overlay(
         entries.append(("both", BOTH_COLOUR))
     if unknown is not None:
         entries.append(("unknown", (96, 96, 96)))
+    entries += [(mark.word, mark.colour) for mark in marks]
     return add_legend(picture, entries, caption)
 
 
@@ -405,6 +434,23 @@ def outline_layer(
         thick = cv2.dilate(of_value.astype(np.uint8), kernel) > 0
         layer[thick, :3] = table if value is None else table[value]
         layer[thick, 3] = 255
+    return layer
+
+
+def fill_marks(layer: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
+    """Fill what a transparent layer leaves clear, where marks say so; a copy.
+
+    Parameters
+    ----------
+    layer : ndarray
+        H'×W'×4 uint8 RGBA, of `outline_layer`.
+    marks : sequence of Mark
+        With H×W bool pixels.
+    """
+    layer = layer.copy()
+    for mark in marks:
+        inside = resize_labels(mark.pixels, layer.shape[:2]) & (layer[..., 3] == 0)
+        layer[inside] = (*mark.colour, round(255 * ERROR_STRENGTH))
     return layer
 
 

@@ -33,8 +33,10 @@ from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Ensemble, Predictor, check_alike
 from unet_train.log import LOGGER, log_to
+from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
+from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.volume import SUMMARISED, VolumeScore, summarise_volumes
 from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
@@ -45,7 +47,7 @@ from unet_train.runs.counts_file import COUNTS, write_counts
 from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
 from unet_train.runs.factory import build_source, build_split
 from unet_train.runs.patient_scores import Patients
-from unet_train.runs.pictures import compared
+from unet_train.runs.pictures import compared, compared_objects
 from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
 from unet_train.training.run_folder import write_json
 
@@ -118,27 +120,31 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     judges = chosen_on(checkpoint, records) if own else []
     if judges:
         warnings.append(chosen_on_line(checkpoint, len(judges), len(records)))
-    metrics = scores | {
-        "intervals": intervals,
-        "interval_unit": unit,
-        "interval_n": len(pooled.groups),
-        "chosen_on": len(judges),
-        "background": evaluation.background,
-        "n_images": len(evaluation.images),
-        "n_empty": sum(image.empty for image in evaluation.images),
-        "part": part,
-        "dataset": name,
-        "root": root,
-        "ckpt": str(path),
-        "epoch": checkpoint.epoch,
-        "tta": config.tta,
-        "views": list(predictor.views),
-        "settings": PredictorSettings.of(config).knobs.words,
-        "classes_never_predicted": evaluation.never_predicted(),
-        "trained_on": len(seen),
-        "trained_on_images": seen,
-        "seconds": round(time.monotonic() - started, 2),
-    }
+    metrics = (
+        scores
+        | evaluation.object_counts()
+        | {
+            "intervals": intervals,
+            "interval_unit": unit,
+            "interval_n": len(pooled.groups),
+            "chosen_on": len(judges),
+            "background": evaluation.background,
+            "n_images": len(evaluation.images),
+            "n_empty": sum(image.empty for image in evaluation.images),
+            "part": part,
+            "dataset": name,
+            "root": root,
+            "ckpt": str(path),
+            "epoch": checkpoint.epoch,
+            "tta": config.tta,
+            "views": list(predictor.views),
+            "settings": PredictorSettings.of(config).knobs.words,
+            "classes_never_predicted": evaluation.never_predicted(),
+            "trained_on": len(seen),
+            "trained_on_images": seen,
+            "seconds": round(time.monotonic() - started, 2),
+        }
+    )
     folder = results_folder(config, path, f"{name}-{part}", root)
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
     with writing(folder):
@@ -179,6 +185,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
             intervals=intervals,
         )
     )
+    if evaluation.object_counts():
+        LOGGER.info(objects_line(evaluation.object_counts()))
     LOGGER.info(basis(len(pooled.groups), unit))
     for warning in warnings:
         LOGGER.info(f"warning: {warning}")
@@ -396,17 +404,23 @@ def _evaluated(folder: Path) -> str | None:
 
 
 def write_per_image(path: Path, images: Sequence[ImageResult]) -> None:
-    """One row per image: key, group, and its own scores; empty where a class is absent."""
+    """One row per image: key, group, and its own scores; empty where a class is absent.
+
+    With objects also SEG and, by `ERRORS`, how many objects went wrong.
+    """
     names = list(images[0].scores)
     with_objects = any(image.objects is not None for image in images)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["key", "group", *names, "empty_mask", *(["seg"] if with_objects else [])])
+        writer.writerow(["key", "group", *names, "empty_mask", *(["seg", *ERRORS] if with_objects else [])])
         for image in images:
-            values = [image.scores[n] for n in names]
-            cells = [_cell(v) for v in values]
-            seg = [_cell(image.objects.scores().get("seg", math.nan))] if image.objects else []
-            writer.writerow([image.key, image.group, *cells, int(image.empty), *seg])
+            cells: list[object] = [_cell(image.scores[name]) for name in names]
+            if with_objects:
+                errors = image.errors
+                counts = ["" if errors is None else len(getattr(errors, kind)) for kind in ERRORS]
+                writer.writerow([image.key, image.group, *cells, int(image.empty), _cell(image.seg), *counts])
+            else:
+                writer.writerow([image.key, image.group, *cells, int(image.empty)])
 
 
 def write_per_patient(path: Path, scores: Mapping[str, VolumeScore]) -> None:
@@ -463,12 +477,10 @@ def draw_extremes(
     normaliser: Normaliser,
     count: int,
 ) -> list[Path]:
-    """Overlays of the best and the worst images by mean foreground IoU; the worst last."""
+    """Overlays of the best and the worst images, by SEG for objects, else by mean IoU; the worst last."""
     by_key = {record.key: record for record in records}
-    ranked = sorted(
-        (i for i in evaluation.images if not math.isnan(i.scores["iou/mean"])),
-        key=lambda image: -image.scores["iou/mean"],
-    )
+    scored = [image for image in evaluation.ranked() if not math.isnan(evaluation.score_of(image))]
+    ranked = scored[::-1]
     best = [(f"best_{n + 1}", image) for n, image in enumerate(ranked[:count])]
     rest = ranked[len(best) :][::-1][:count]
     worst = [(f"worst_{n + 1}", image) for n, image in enumerate(rest)]
@@ -479,9 +491,24 @@ def draw_extremes(
         truth = source.read_truth(record, scoring=True)
         prediction = predictor.predict(image, normaliser.statistics(record, image))
         caption = f"{record.key}  IoU {result.scores['iou/mean']:.3f}"
+        if result.errors is not None and truth.instances is not None:
+            caption = f"{record.key}  SEG {result.seg:.3f}  IoU {result.scores['iou/mean']:.3f}"
+            found = drop_outside_field(predictor.objects(prediction), predictor.data.margin)
+            picture = compared_objects(image, truth.instances, found, result.errors, caption=caption)
+        else:
+            picture = compared(predictor.data, image, truth.classes, prediction.classes, caption=caption)
         name = re.sub(r"[^\w.-]+", "_", record.key)
         path = folder / f"{rank}_{name}.png"
-        picture = compared(predictor.data, image, truth.classes, prediction.classes, caption=caption)
         write_image(path, picture)
         paths.append(path)
     return paths
+
+
+def objects_line(counts: Mapping[str, int]) -> str:
+    """One line on what became of the objects."""
+    by_name = {name.removeprefix("objects/"): number for name, number in counts.items()}
+    errors = ", ".join(f"{by_name[kind]} {kind}" for kind in ERRORS if kind != "invented")
+    return (
+        f"objects: {by_name['true']} true, of these {by_name['matched']} found one to one, {errors}; "
+        f"{by_name['invented']} invented"
+    )

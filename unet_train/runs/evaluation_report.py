@@ -21,14 +21,19 @@ from unet_train.data.description import DataDescription
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source
 from unet_train.inference.predictor import Predictor
+from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis
+from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.segments import SEGMENT_SCORES
 from unet_train.metrics.volume import VolumeScore
 from unet_train.reporting.colours import class_colours
 from unet_train.reporting.overlays import (
+    ERROR_COLOURS,
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
+    Mark,
     displayable,
+    fill_marks,
     filled_layer,
     outline_layer,
     picture_size,
@@ -47,6 +52,7 @@ from unet_train.reporting.report import (
 )
 from unet_train.reporting.report_plots import scores_by_class, scores_by_image, training_curves
 from unet_train.reporting.tables import ABSENT, interval_text, number_text
+from unet_train.runs.pictures import marks_of
 from unet_train.symmetries import views_text
 from unet_train.training.evaluation import Evaluation, ImageResult, never_predicted_line
 
@@ -126,7 +132,7 @@ def _content(found: Evaluated, count: int) -> ReportContent:
     never = evaluation.never_predicted()
     lost = [never_predicted_line(never, classes)] if never else []
     columns = _image_columns(evaluation)
-    ranked = _ranked(evaluation)
+    ranked = evaluation.ranked()
     listed = [(i.key, i.group, [number_text(_image_score(i, name)) for name in columns]) for i in ranked]
     return ReportContent(
         title=f"{data}, {which}",
@@ -139,12 +145,14 @@ def _content(found: Evaluated, count: int) -> ReportContent:
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
             if name in ("accuracy", "seg", "det", "op_csb", *SEGMENT_SCORES)
-            or name.startswith("dice_per_patient")
-            if isinstance(value, float) and not math.isnan(value)
+            or name.startswith(("dice_per_patient", "objects/"))
+            if isinstance(value, int | float) and not math.isnan(value)
         ],
         patients=[
             (name, str(score.slices), number_text(score.dice), number_text(score.dice_largest))
-            for name, score in sorted(found.patients.items(), key=lambda item: _order(item[1].dice))
+            for name, score in sorted(
+                found.patients.items(), key=lambda item: (math.isnan(item[1].dice), item[1].dice)
+            )
         ],
         basis=_capital(basis(metrics["interval_n"], metrics["interval_unit"])),
         has_intervals=any(found.intervals.values()),
@@ -158,7 +166,7 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         images=listed[:MOST_ROWS],
         image_columns=columns,
         images_left_out=max(0, len(listed) - MOST_ROWS),
-        gallery=_gallery(found, _extremes(ranked, min(count, MOST_SHOWN))),
+        gallery=_gallery(found, _extremes(evaluation, min(count, MOST_SHOWN))),
         legend=_legend(found),
         command=shlex.join(["unet-eval", *(found.words or [f"ckpt={found.path}", f"part={part}"])]),
         folder=os.getcwd(),
@@ -256,13 +264,11 @@ def _image_columns(evaluation: Evaluation) -> list[str]:
     names = [f"iou/{name}" for name in evaluation.classes[1 if evaluation.background else 0 :]]
     names = [*names, "iou/mean"] if len(names) > 1 else names
     names = names if len(names) <= MOST_CLASS_ROWS else ["iou/mean"]
-    return [*names, "seg"] if any(image.objects for image in evaluation.images) else names
+    return [*names, "seg"] if evaluation.has_objects else names
 
 
 def _image_score(image: ImageResult, name: str) -> float:
-    if name == "seg":
-        return image.objects.scores().get("seg", math.nan) if image.objects else math.nan
-    return image.scores[name]
+    return image.seg if name == "seg" else image.scores[name]
 
 
 def _versions(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
@@ -311,20 +317,9 @@ def _curves(found: Evaluated) -> Picture | None:
 
 
 # --- gallery -----------------------------------------------------------------------------------------------
-def _order(score: float) -> float:
-    return math.inf if math.isnan(score) else score
-
-
-def _ranked(evaluation: Evaluation) -> list[ImageResult]:
-    """All images, worst first: by SEG where there are objects, else by mean IoU; without a score last."""
-    name = "seg" if any(image.objects for image in evaluation.images) else "iou/mean"
-    return sorted(evaluation.images, key=lambda image: _order(_image_score(image, name)))
-
-
-def _extremes(ranked: Sequence[ImageResult], count: int) -> list[tuple[str, ImageResult]]:
+def _extremes(evaluation: Evaluation, count: int) -> list[tuple[str, ImageResult]]:
     """The `count` worst, middle and best images, each once, with their rank."""
-    name = "seg" if any(image.objects for image in ranked) else "iou/mean"
-    scored = [image for image in ranked if not math.isnan(_image_score(image, name))]
+    scored = [image for image in evaluation.ranked() if not math.isnan(evaluation.score_of(image))]
     n = len(scored)
     worst = list(range(min(count, n)))
     best = [i for i in range(n - 1, max(n - 1 - count, -1), -1) if i not in worst]
@@ -356,21 +351,31 @@ def _item(found: Evaluated, record: Record, result: ImageResult, rank: str) -> G
     line = max(3, round(size[1] / 200))
     caption = f"IoU {number_text(result.scores['iou/mean'])}"
     instances = truth.instances if data.has_instances else None
-    if instances is not None:
-        caption = f"SEG {number_text(_image_score(result, 'seg'))}, {caption}"
+    objects: np.ndarray | None = None
+    of_truth: list[Mark] = []
+    of_found: list[Mark] = []
+    if instances is not None and result.errors is not None:
+        caption = f"SEG {number_text(result.seg)}, {caption}"
+        objects = drop_outside_field(found.predictor.objects(prediction), data.margin)
+        of_truth, of_found = marks_of(result.errors, instances, objects)
+        caption += "; " + (
+            ", ".join(mark.word for mark in of_truth + of_found) or "every object found one to one"
+        )
     picture = jpeg(shown, f"{record.key}: {rank}, {caption}")
     unknown = truth.classes == IGNORE
     if _as_outlines(data):
         true, ignored = (truth.classes, IGNORE) if instances is None else (instances, None)
-        predicted = prediction.classes if instances is None else found.predictor.objects(prediction)
+        predicted = prediction.classes if objects is None else objects
+        true_layer = outline_layer(true, size, AMBER, width=3 * line, ignore=ignored, unknown=unknown)
+        found_layer = outline_layer(predicted, size, BLUE, width=line)
         return GalleryItem(
             rank,
             record.key,
             caption,
             picture,
             # The ground truth's line is wider and lies below, so that it shows on both sides of the other.
-            png(outline_layer(true, size, AMBER, width=3 * line, ignore=ignored, unknown=unknown)),
-            png(outline_layer(predicted, size, BLUE, width=line)),
+            png(fill_marks(true_layer, of_truth)),
+            png(fill_marks(found_layer, of_found)),
         )
     colours, clear = _class_colours(found), 0 if data.has_background else None
     return GalleryItem(
@@ -404,6 +409,7 @@ def _legend(found: Evaluated) -> list[tuple[str, str]]:
         return [
             ("ground truth", _hex(TRUTH_COLOUR)),
             ("prediction (on the other where both agree)", _hex(PREDICTION_COLOUR)),
+            *([(kind, _hex(ERROR_COLOURS[kind])) for kind in ERRORS] if data.has_instances else []),
             ("darkened: unknown", ""),
         ]
     first = 1 if data.has_background else 0

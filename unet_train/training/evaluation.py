@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,17 +10,18 @@ import numpy as np
 import torch
 
 from unet_train.data.loading.normaliser import Normaliser
-from unet_train.data.records import Record, Source, Truth
+from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError
 from unet_train.inference.objects import PostprocessingParameters, choose_parameters
 from unet_train.inference.predictor import Prediction, Predictor
-from unet_train.metrics.challenge import ChallengeCounts, scorer
+from unet_train.metrics.challenge import ChallengeCounts, drop_outside_field, scorer
 from unet_train.metrics.confusion import (
     confusion_counts,
     first_counted,
     never_predicted,
     scores_from_counts,
 )
+from unet_train.metrics.object_errors import ObjectErrors, count_errors, object_errors
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.metrics.segments import SEGMENT_SCORES, segment_scores
 from unet_train.nearest import nearest
@@ -44,6 +46,8 @@ class ImageResult:
         NaN if none was asked for.
     objects : ChallengeCounts or None
         What SEG and DET are made of, where objects were asked for and the truth has them.
+    errors : ObjectErrors or None
+        What became of each object, likewise.
     """
 
     key: str
@@ -53,6 +57,12 @@ class ImageResult:
     empty: bool
     loss: float = float("nan")
     objects: ChallengeCounts | None = None
+    errors: ObjectErrors | None = None
+
+    @property
+    def seg(self) -> float:
+        """SEG of this image; NaN without objects."""
+        return self.objects.scores().get("seg", math.nan) if self.objects is not None else math.nan
 
 
 @dataclass
@@ -84,6 +94,24 @@ class Evaluation:
             values = [i.scores[name] for i in self.images if np.isfinite(i.scores.get(name, np.nan))]
             scores |= {name: float(np.mean(values))} if values else {}
         return scores
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether objects were scored in any image."""
+        return any(image.objects is not None for image in self.images)
+
+    def score_of(self, image: ImageResult) -> float:
+        """The score of an image by which it is ranked; NaN if it has none."""
+        return image.seg if self.has_objects else image.scores["iou/mean"]
+
+    def ranked(self) -> list[ImageResult]:
+        """All images, the worst first, by SEG where there are objects, else by mean IoU; those without a score last."""
+        return sorted(self.images, key=lambda image: (math.isnan(self.score_of(image)), self.score_of(image)))
+
+    def object_counts(self) -> dict[str, int]:
+        """``objects/true``, ``objects/matched``, ``objects/merged``, …; empty where no objects were scored."""
+        errors = [image.errors for image in self.images if image.errors is not None]
+        return count_errors(errors) if errors else {}
 
     def image_counts(self) -> list[ImageCounts]:
         """The sums that the scores are made of, per image."""
@@ -186,9 +214,14 @@ def evaluate(
             loss=_loss(loss, predictor, prediction, truth) if loss is not None else float("nan"),
         )
         if objects and truth.instances is not None:
+            found, margin = predictor.objects(prediction), predictor.data.margin
             result.objects = ChallengeCounts()
-            result.objects.add(
-                predictor.objects(prediction), truth.instances, truth.markers, margin=predictor.data.margin
+            result.objects.add(found, truth.instances, truth.markers, margin=margin)
+            result.errors = object_errors(
+                drop_outside_field(found, margin),
+                truth.instances,
+                unknown=truth.classes == IGNORE,
+                markers=truth.markers,
             )
         results.append((place, result))
         if boundary is not None:
