@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unet_train.data.io.images import write_image, write_labels
+from unet_train.data.io.images import read_labels, write_image, write_labels
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.loading import training_set
 from unet_train.data.loading.training_set import Sampling, TrainingSet
@@ -49,13 +49,27 @@ def test_every_file_is_decoded_once_in_all_epochs_and_balance_reads_none_before(
     source.reads.clear()
     sampling = Sampling(20, seed=0, crop_size=16, foreground_share=1.0, balance=True)
     options = {"target": get_target("classes"), "sampling": sampling}
-    data = TrainingSet(source, source.records(), **options, class_ids=report.class_ids)
+    data = TrainingSet(source, source.records(), **options, class_pixels=report.class_pixels)
     assert not source.reads
     told = [data[epoch, index] for epoch in range(2) for index in range(20)]
     assert source.reads == {"image": IMAGES, "truth": IMAGES}
     found_out = TrainingSet(source, source.records(), **options)
     for sample, (epoch, index) in zip(told, np.ndindex(2, 20), strict=True):
         np.testing.assert_array_equal(sample.image, found_out[epoch, index].image)
+
+
+def test_the_balance_of_classes_is_known_from_the_check(source):
+    report = check_files(source, source.records(), bar=False)
+    source.reads.clear()
+    options = {"target": get_target("classes"), "sampling": Sampling(20, seed=0, crop_size=16)}
+    known = TrainingSet(source, source.records(), **options, class_pixels=report.class_pixels)
+    pixels = known.class_pixels(3)
+    assert not source.reads
+    by_hand = [
+        np.bincount(read_labels(next(iter(r.labels.values()))).ravel(), minlength=3) for r in source.records()
+    ]
+    np.testing.assert_array_equal(pixels, by_hand)
+    np.testing.assert_array_equal(TrainingSet(source, source.records(), **options).class_pixels(3), by_hand)
 
 
 def test_a_crop_on_foreground_does_not_scan_a_label_that_was_scanned(source, monkeypatch):

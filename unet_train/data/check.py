@@ -49,8 +49,8 @@ class Report:
         Key → sha1 of the picture (shape, dtype, pixels), the same for a file saved anew without loss.
     truth_hashes : dict
         Key → sha1 of the labels.
-    class_ids : dict
-        Key → ids of the classes that stand in the labels, ascending.
+    class_pixels : dict
+        Key → pixels of each class in the labels, K int64.
     shapes : dict
         Key → height and width of the picture.
     thumbnails : dict
@@ -65,10 +65,15 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
-    class_ids: dict[str, list[int]] = field(default_factory=dict)
+    class_pixels: dict[str, np.ndarray] = field(default_factory=dict)
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
     thumbnails: dict[str, bytes] = field(default_factory=dict)
     near_duplicates: list[NearDuplicate] = field(default_factory=list)
+
+    @property
+    def class_ids(self) -> dict[str, list[int]]:
+        """Key → ids of the classes that stand in the labels, ascending."""
+        return {key: np.flatnonzero(pixels).tolist() for key, pixels in self.class_pixels.items()}
 
 
 @dataclass
@@ -240,10 +245,9 @@ def missing_classes(report: Report, classes: Sequence[str], parts: Mapping[str, 
         A sentence for the classes of val or test that no training image shows, and one for those of train that
         neither val nor test can score.
     """
+    ids = report.class_ids
     shown = {
-        part: {index for key in keys for index in report.class_ids.get(key, [])}
-        for part, keys in parts.items()
-        if keys
+        part: {index for key in keys for index in ids.get(key, [])} for part, keys in parts.items() if keys
     }
     train = shown.pop("train", set())
 
@@ -427,7 +431,7 @@ def _gather(
         if look.class_pixels is not None:
             pixels += look.class_pixels
             empty += int(look.class_pixels[first:IGNORE].sum() == 0)
-            report.class_ids[record.key] = np.flatnonzero(look.class_pixels[:IGNORE]).tolist()
+            report.class_pixels[record.key] = look.class_pixels[: len(source.classes)].astype(np.int64)
             if look.class_pixels[:IGNORE].sum() == 0:
                 unknown.append(record.key)
     if source.one_size_per_group:

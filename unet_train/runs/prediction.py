@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,14 @@ from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.challenge_prediction import predict_sequence
 from unet_train.runs.object_files import join_tables, write_object_regions, write_object_rows
 from unet_train.runs.pictures import compared, viewable_mask
+from unet_train.runs.pipelining import WriteBehind, read_ahead
 from unet_train.runs.prediction_inputs import Inputs, Job, check_predict
 from unet_train.runs.prediction_models import Models, Outcome, Volumes, one_bad_image
 from unet_train.runs.prediction_record import DoneRecord
 from unet_train.training.run_folder import write_json
+
+HELD_PIXELS = 4 * 2**20
+"""Images with more are written before the next one is predicted, so that memory holds one such prediction."""
 
 
 def predict_run(config: PredictConfig) -> Outcome:
@@ -66,30 +71,59 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
             done = len(inputs.jobs) - len(todo)
             LOGGER.info(f"{done} of {len(inputs.jobs)} done already; do them again with overwrite=true")
     volumes = Volumes(inputs, models)
-    bad: list[str] = []
+    bad: dict[Job, list[str]] = {job: [] for job in todo}
     notes: list[str] = []
-    with tqdm(todo, desc="predicting", disable=None, leave=False, unit="image") as bar:
-        for job in bar:
-            with one_bad_image(job.path, bad):
-                if not config.overwrite:
-                    record.refuse_namesake(job)
-                if is_large(job.path):
+
+    def write(done: _Done) -> None:
+        with one_bad_image(done.job.path, bad[done.job]):
+            if not config.overwrite:
+                record.refuse_namesake(done.job)
+            files = _wanted(output, done.job, models, config)
+            write_results(files, done.job, models.first, done.image, done.prediction)
+            record.add(done.job)
+
+    def read(job: Job) -> np.ndarray | None:
+        return None if is_large(job.path) else models.read(job.path)
+
+    with (
+        tqdm(total=len(todo), desc="predicting", disable=None, leave=False, unit="image") as bar,
+        read_ahead(read, todo) as jobs,
+        WriteBehind(write) as writer,
+    ):
+        for job, read_image in jobs:
+            with one_bad_image(job.path, bad[job]):
+                image = read_image()
+                if image is None:
+                    writer.finish()
+                    if not config.overwrite:
+                        record.refuse_namesake(job)
                     notes.append(_predict_large(config, models, job, output, bar))
+                    record.add(job)
                 else:
-                    image = models.read(job.path)
-                    prediction = models.together.predict(image, volumes.statistics(job))
-                    write_results(_wanted(output, job, models, config), job, models.first, image, prediction)
-                record.add(job)
+                    writer.add(_Done(job, image, models.together.predict(image, volumes.statistics(job))))
+                    if image.shape[0] * image.shape[1] > HELD_PIXELS:
+                        writer.finish()
+            bar.update()
+    lines = [line for job in todo for line in bad[job]]
     if todo and (output / "classes").is_dir():
         # So that the maps can be read as masks again, whatever values they happen to hold.
         write_json(output / "classes" / LEGEND_FILE, as_dataset_json(models.first.data.classes, IGNORE))
     table = join_tables(output) if todo and tells_objects(models.first) else None
     for note in [*volumes.notes, *notes]:
         LOGGER.info(note)
-    LOGGER.info(f"{len(todo) - len(bad)} of {len(todo)} images predicted into {output}")
+    LOGGER.info(f"{len(todo) - len(lines)} of {len(todo)} images predicted into {output}")
     if table is not None:
         LOGGER.info(f"objects   {output / 'objects'} (one number per object), measured in {table}")
-    return Outcome(output, len(todo) - len(bad), len(inputs.jobs) - len(todo), bad)
+    return Outcome(output, len(todo) - len(lines), len(inputs.jobs) - len(todo), lines)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """An image that waits for its results to be written."""
+
+    job: Job
+    image: np.ndarray
+    prediction: Prediction
 
 
 # --- results ------------------------------------------------------------------------------------------

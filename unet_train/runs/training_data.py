@@ -140,7 +140,7 @@ def training_set(config: TrainConfig, data: TrainingData, augmentation: Augmenta
         ),
         preprocessing=data.description.preprocessing,
         augmentation=augmentation,
-        class_ids=data.report.class_ids,
+        class_pixels=data.report.class_pixels,
         weights=_weight_map(border, data.description.scale) if border is not None else None,
     )
 

@@ -20,6 +20,7 @@ from unet_train.data.augmentation.pipeline import Augmentation
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source
 from unet_train.data.targets import Target
+from unet_train.data.targets.classes import ClassesTarget
 from unet_train.errors import UserError
 from unet_train.preprocessing.intensity import Statistics
 from unet_train.preprocessing.preprocessing import Preprocessing
@@ -134,7 +135,7 @@ class Sampling:
     balance : bool
         Draw the class of a centred crop evenly from all classes of the training part, and the crop from an
         image that has it: an image without hands its turn over. Reads all labels at the start, unless the set
-        is told the `class_ids`.
+        is told the `class_pixels`.
     touching_share : float
         Share of the samples in which a copy of one of the image's objects is pasted to touch another
         (`pasting`); target and weights are made anew there. Needs instances.
@@ -193,8 +194,9 @@ class TrainingSet(Dataset[Sample]):
     weights : callable or None
         Makes a weight map, once per image; it moves with the image. Where the data have no instances it
         is given None.
-    class_ids : mapping of str to sequence of int, optional
-        Key of a record → ids of the classes in its labels, as the data check found them; for `Sampling.balance`.
+    class_pixels : mapping of str to ndarray, optional
+        Key of a record → pixels of each class in its labels (K int64), as the data check counted them; labels of
+        records that are not in it are read where they are asked for (`Sampling.balance`, `class_pixels`).
     cache_bytes : int
         Decoded images, targets and weights are kept up to this (in each worker process).
 
@@ -214,7 +216,7 @@ class TrainingSet(Dataset[Sample]):
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
         augmentation: Augmentation | None = None,
         weights: WeightMap | None = None,
-        class_ids: Mapping[str, Sequence[int]] | None = None,
+        class_pixels: Mapping[str, np.ndarray] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ):
         if not records:
@@ -244,8 +246,9 @@ class TrainingSet(Dataset[Sample]):
         """In memory shared with the workers: the process of each and the record it reads, −1 between samples."""
         self._first = 1 if source.has_background else 0
         self._with_class: dict[int, np.ndarray] = {}
+        self._class_pixels = dict(class_pixels or {})
         if sampling.balance:
-            self._with_class = self._images_by_class(class_ids or {})
+            self._with_class = self._images_by_class()
 
     def __len__(self) -> int:
         """Samples per epoch."""
@@ -355,23 +358,24 @@ class TrainingSet(Dataset[Sample]):
             return [wanted]
         return [index for index in pixels.present if index >= self._first]
 
-    def _images_by_class(self, class_ids: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
+    def _images_by_class(self) -> dict[int, np.ndarray]:
         """Class id → numbers of the records whose labels show it; without the background."""
         found: dict[int, list[int]] = {}
         for number, record in enumerate(self.records):
-            present = class_ids.get(record.key)
-            if present is None:
-                truth = self.source.read_truth(record).classes
-                present = np.flatnonzero(np.bincount(truth.ravel())[:IGNORE]).tolist()
-            for index in present:
+            pixels = self._class_pixels.get(record.key)
+            if pixels is None:
+                pixels = np.bincount(self.source.read_truth(record).classes.ravel())[:IGNORE]
+            for index in np.flatnonzero(pixels).tolist():
                 if index >= self._first:
                     found.setdefault(index, []).append(number)
         return {index: np.array(found[index], np.intp) for index in sorted(found)}
 
     def class_pixels(self, outputs: int) -> np.ndarray:
-        """Pixels of each class of the target in each training image, at the working resolution.
+        """Pixels of each class of the target in each training image.
 
-        Reads every image once, as the first epoch would.
+        Where the target is the data set's classes and the whole image is seen, they are what the check counted, at
+        native size, and no file is read. Else every image is read once, as the first epoch would, and they are
+        at the working resolution.
 
         Parameters
         ----------
@@ -383,6 +387,9 @@ class TrainingSet(Dataset[Sample]):
         ndarray
             R×K int64, a row per record; unknown pixels count nowhere.
         """
+        counted = isinstance(self.target, ClassesTarget) and self.preprocessing.normalisation != "brain"
+        if counted and all(record.key in self._class_pixels for record in self.records):
+            return np.stack([self._class_pixels[record.key][:outputs] for record in self.records])
         return np.stack(
             [np.bincount(self._read(r).target.ravel(), minlength=256)[:outputs] for r in self.records]
         ).astype(np.int64)
