@@ -236,7 +236,7 @@ def _through_prediction(folder: Path, path: Path, expected: Expected) -> str:
     models = Models([_predictor()], None, False, "drawn", "", [])
     config = PredictConfig(**{field.name: None for field in fields(PredictConfig)})
     config.overwrite = config.probabilities = False
-    outcome = predict_images(config, models, Inputs(jobs, False, []), folder / "out")
+    outcome = predict_images(config, models, Inputs(jobs, jobs, False, []), folder / "out")
     assert outcome.predicted == 1
     assert not outcome.bad, outcome.bad
     written = folder / "out" / "classes" / f"{jobs[0].name}.tif"

@@ -337,6 +337,9 @@ class PredictConfig:
         choices=("images", "ctc"),
     )
     overwrite: bool = key("do again what is already there")
+    shard: str | None = key(
+        "k/n: only every n-th image from the k-th on, for n processes or jobs side by side"
+    )
     ignore_below: float = key(
         "write unknown (255) where the class is less probable than this; 0: nowhere", at_least=0, at_most=1
     )

@@ -58,7 +58,7 @@ def predict_sequence(config: PredictConfig, models: Models, output: Path) -> Out
             )
             overwrite = True
     size = common_size([path for _, path in frames])
-    volumes = Volumes(Inputs(jobs, True, []), models)
+    volumes = Volumes(Inputs(jobs, jobs, True, []), models)
     bad: list[str] = []
     (output / "overlays").mkdir(parents=True, exist_ok=True)
     with ChallengeWriter(output, digits=digits, overwrite=overwrite) as writer:

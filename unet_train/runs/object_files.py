@@ -67,20 +67,28 @@ def join_tables(folder: Path) -> Path | None:
     Path or None
         None where there is no table.
     """
-    tables = sorted((folder / "objects").rglob("*.csv"), key=lambda path: natural_key(path.as_posix()))
-    if not tables:
-        return None
+    joined: list[Path] = []
+    # Another process may add tables to the folder, and end meanwhile: whoever writes last must have seen all.
+    while (tables := _tables(folder)) != joined:
+        _join(folder / TABLE, tables)
+        joined = tables
+    return folder / TABLE if joined else None
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted((folder / "objects").rglob("*.csv"), key=lambda path: natural_key(path.as_posix()))
+
+
+def _join(path: Path, tables: Sequence[Path]) -> None:
     header: list[str] = []
     for table in tables:
         with open(table, **_TEXT) as file:
             header += [name for name in next(csv.reader(file), []) if name not in header]
-    path = folder / TABLE
     with _written(path) as file:
         writer = csv.DictWriter(file, header, restval="")
         writer.writeheader()
         for table in tables:
             writer.writerows(_rows_of(table))
-    return path
 
 
 @contextmanager

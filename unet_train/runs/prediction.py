@@ -26,7 +26,7 @@ from unet_train.runs.challenge_prediction import predict_sequence
 from unet_train.runs.object_files import join_tables, write_object_regions, write_object_rows
 from unet_train.runs.pictures import compared, viewable_mask
 from unet_train.runs.pipelining import WriteBehind, read_ahead
-from unet_train.runs.prediction_inputs import Inputs, Job, check_predict
+from unet_train.runs.prediction_inputs import Inputs, Job, check_predict, parse_shard
 from unet_train.runs.prediction_models import Models, Outcome, Volumes, one_bad_image
 from unet_train.runs.prediction_record import DoneRecord
 from unet_train.training.run_folder import write_json
@@ -62,7 +62,7 @@ def predict_run(config: PredictConfig) -> Outcome:
 
 def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output: Path) -> Outcome:
     """Predict images that have nothing to do with each other (but for the normalisation of a volume)."""
-    record = DoneRecord(output, models.description, models.settings)
+    record = DoneRecord(output, models.description, models.settings, parse_shard(config.shard))
     todo = inputs.jobs
     if not config.overwrite:
         todo = [job for job in todo if not record.done(job, _wanted(output, job, models, config).values())]

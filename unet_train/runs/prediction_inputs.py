@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unet_train.config.checks import check_own_encoder, check_whole_model, expand
@@ -15,6 +16,9 @@ from unet_train.config.schema import PredictConfig
 from unet_train.data.io.images import IMAGE_SUFFIXES, list_images, natural_key
 from unet_train.data.io.libraries import import_extra
 from unet_train.errors import UserError
+
+RECORD = "predicted{}.csv"
+"""In the output folder: what is done, see `prediction_record`; each shard has its own, and none waits for another."""
 
 RESULT_FOLDERS = ("masks", "classes", "objects", "rois", "overlays", "probabilities")
 """Folders below `output`."""
@@ -42,7 +46,9 @@ class Inputs:
     Attributes
     ----------
     jobs : list of Job
-        In natural order.
+        Those to predict, in natural order.
+    named : list of Job
+        All that the command names, whatever the shard: volumes are made of them.
     folder : bool
         Whether a whole folder was named, not chosen images.
     notes : list of str
@@ -50,8 +56,15 @@ class Inputs:
     """
 
     jobs: list[Job]
+    named: list[Job]
     folder: bool
     notes: list[str]
+
+    def of_shard(self, k: int, n: int) -> Inputs:
+        """Every n-th image from the k-th on, k from 1; the names are those they have among all."""
+        jobs = self.named[k - 1 :: n]
+        note = f"shard {k}/{n}: {len(jobs)} of {len(self.named)} images"
+        return replace(self, jobs=jobs, notes=[*self.notes, note])
 
 
 def check_predict(config: PredictConfig) -> Inputs:
@@ -76,7 +89,25 @@ def check_predict(config: PredictConfig) -> Inputs:
         check_sequence(config)
     if config.roi:
         import_extra("roifile", "annotations", "ImageJ's regions (roi=true)", output)
-    return find_inputs(config.input, output)
+    shard = parse_shard(config.shard)
+    inputs = find_inputs(config.input, output)
+    return inputs if shard is None else inputs.of_shard(*shard)
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """The numbers k and n of ``shard=k/n``.
+
+    Raises
+    ------
+    UserError
+        Unless 1 ≤ k ≤ n.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"shard={text}: write k/n with k from 1 to n, such as shard=2/8")
+    return int(found[1]), int(found[2])
 
 
 def check_sequence(config: PredictConfig) -> None:
@@ -90,6 +121,8 @@ def check_sequence(config: PredictConfig) -> None:
     if not folder.is_dir():
         missing = "" if folder.exists() else " (no such folder)"
         raise UserError(f"input={config.input}: format=ctc takes the folder of one sequence{missing}")
+    if config.shard is not None:
+        raise UserError("shard does not go with format=ctc, which links the objects of all frames")
     if config.roi:
         raise UserError("roi=true does not go with format=ctc; use format=images")
     if config.probabilities:
@@ -112,6 +145,16 @@ def checkpoint_names(ckpt: str | Sequence[str] | None) -> list[str]:
     if not names:
         raise UserError("ckpt=[]: name at least one checkpoint")
     return with_folds(names)
+
+
+def record_name(shard: tuple[int, int] | None) -> str:
+    """``predicted.csv``; of a shard ``predicted-2-of-8.csv``."""
+    return RECORD.format("" if shard is None else f"-{shard[0]}-of-{shard[1]}")
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is called as `record_name` does."""
+    return re.fullmatch(RECORD.format(r"(-\d+-of-\d+)?").replace(".csv", r"\.csv"), path.name) is not None
 
 
 # --- images -------------------------------------------------------------------------------------------
@@ -152,7 +195,8 @@ def find_inputs(typed: str, output: Path | None = None) -> Inputs:
     if not files:
         raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
     names = unique_names([f.relative_to(root) for f in files])
-    return Inputs([Job(f, n) for f, n in zip(files, names, strict=True)], path.is_dir(), notes)
+    jobs = [Job(f, n) for f, n in zip(files, names, strict=True)]
+    return Inputs(jobs, jobs, path.is_dir(), notes)
 
 
 def _matching(pattern: Path) -> tuple[Path, list[Path]]:
@@ -177,12 +221,7 @@ def _unread(root: Path, results: Sequence[Path]) -> list[str]:
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") for part in parts)
-        if (
-            hidden
-            or path.suffix.lower() in IMAGE_SUFFIXES
-            or path.name == "predicted.csv"
-            or not path.is_file()
-        ):
+        if hidden or path.suffix.lower() in IMAGE_SUFFIXES or is_record(path) or not path.is_file():
             continue
         if not any(_real(path).is_relative_to(folder) for folder in results):
             found.append("/".join(parts))
@@ -200,8 +239,10 @@ def _result_folders(root: Path, output: Path | None) -> list[Path]:
     None where the images themselves are such results.
     """
     here = root.resolve()
-    outputs = [path.parent for path in here.rglob("predicted.csv")] if here.is_dir() else []
-    outputs += [output.resolve()] if output is not None else []
+    outputs = (
+        {path.parent for path in here.rglob("predicted*.csv") if is_record(path)} if here.is_dir() else set()
+    )
+    outputs |= {output.resolve()} if output is not None else set()
     folders = [folder / name for folder in outputs for name in RESULT_FOLDERS]
     return [folder for folder in folders if not here.is_relative_to(folder)]
 

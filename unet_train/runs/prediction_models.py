@@ -179,7 +179,7 @@ class Volumes:
         self._known: dict[tuple[Path, str], Statistics | None] = {}
         self._members: dict[tuple[Path, str], list[Path]] = {}
         self._whole_folders = inputs.folder
-        for job in inputs.jobs if self.needed else []:
+        for job in inputs.named if self.needed else []:
             members = self._members.setdefault(self._volume(job.path), [])
             if inputs.folder:
                 members.append(job.path)

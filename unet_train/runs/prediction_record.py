@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unet_train.errors import UserError
-from unet_train.runs.prediction_inputs import Job
+from unet_train.runs.prediction_inputs import Job, is_record, record_name
 
 COLUMNS = ("name", "source", "bytes", "modified", "models", "settings")
 """``settings``: the keys that were set, as typed. Files of earlier versions lack this column, and go on without it."""
@@ -31,22 +31,29 @@ class DoneRecord:
         What the results depend on besides the image, see `describe_models`.
     settings : str
         The keys that were set, for a reader.
+    shard : (int, int) or None
+        Its rows go to a file of its own; what all files of the folder say counts.
     """
 
-    def __init__(self, folder: Path, models: str, settings: str = ""):
-        self.path = folder / "predicted.csv"
+    def __init__(self, folder: Path, models: str, settings: str = "", shard: tuple[int, int] | None = None):
+        self.path = folder / record_name(shard)
         self.models = models
         self.settings = settings
         self._columns: tuple[str, ...] = COLUMNS
         self.rows: dict[str, list[str]] = {}
         self._torn = _is_torn(self.path)
-        if self.path.is_file():
-            with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-                # A last line that was cut off by a power failure is of no image that is done.
-                rows = list(csv.reader(file))
-            if rows and tuple(rows[0]) == KEPT:
-                self._columns = KEPT
-            self.rows = {row[0]: row[1 : len(KEPT)] for row in rows if len(row) == len(self._columns)}
+        for path in sorted(folder.glob("predicted*.csv")):
+            if path == self.path or is_record(path):
+                self._read(path)
+
+    def _read(self, path: Path) -> None:
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            # A last line that was cut off by a power failure is of no image that is done.
+            rows = list(csv.reader(file))
+        columns = KEPT if rows and tuple(rows[0]) == KEPT else COLUMNS
+        if path == self.path:
+            self._columns = columns
+        self.rows |= {row[0]: row[1 : len(KEPT)] for row in rows if len(row) == len(columns)}
 
     def done(self, job: Job, files: Iterable[Path]) -> bool:
         """Whether `files`, the results of this image as it is now, are there."""
