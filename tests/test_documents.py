@@ -139,7 +139,10 @@ def compose_all(command, words):
     """Compose what a command would run: jobs of a sweep, or the one."""
     if not {"-m", "--multirun"} & set(words):
         return [compose_command(command, words)]
-    words = [w for w in words if "=" in w and not w.startswith("hydra/")]
+    plugins = ("hydra/", "hydra.launcher.", "hydra.sweeper.")  # keys of what need not be installed
+    words = [w for w in words if "=" in w and not w.startswith(plugins)]
+    # Of a search the two ends.
+    words = [re.sub(r"=.*interval\((.*?)\).*", r"=\1", word) for word in words]
     swept = {w.partition("=")[0]: re.split(r",(?![^\[]*\])", w.partition("=")[2]) for w in words}
     jobs = max(map(len, swept.values()))
     assert jobs > 1, "a sweep of one"

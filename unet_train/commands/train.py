@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import re
 import shlex
@@ -62,6 +63,8 @@ def train(arguments: shell.Arguments) -> int:
     if arguments.multirun or arguments.hydra_flags:
         flags = [word for word in arguments.raw if word not in arguments.overrides]
         words = open_mappings(quote_paths(lay_plan(in_sweep_folder(arguments.overrides))))
+        words = [*words, *searching_upwards(words)]
+        check_plugins(words)
         shell.hydra_main("train", sweep_job, [*flags, *words, *named_by_what_varies(words)])
         tell_sweeps()
         return 0
@@ -143,6 +146,32 @@ def in_sweep_folder(words: Sequence[str]) -> list[str]:
     return [*(word for word in words if word not in named), *quote_paths([f"hydra.sweep.dir={folder}"])]
 
 
+PLUGINS = {
+    "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "cluster"),
+    "hydra/sweeper=optuna": ("hydra_plugins.hydra_optuna_sweeper", "sweep"),
+}
+"""What a word needs: a package, and the extra that installs it."""
+
+
+def check_plugins(words: Sequence[str]) -> None:
+    """Refuse a launcher or sweeper whose extra is not installed.
+
+    Raises
+    ------
+    UserError
+    """
+    for word, (package, extra) in PLUGINS.items():
+        if word in words and importlib.util.find_spec(package) is None:
+            raise UserError(f'{word}: needs the extra, pip install "unet-train[{extra}]"')
+
+
+def searching_upwards(words: Sequence[str]) -> list[str]:
+    """The word that has Optuna look for the highest score, which it would take for a loss; none where it is given."""
+    named = {word.lstrip("+").partition("=")[0] for word in words}
+    is_search = "hydra/sweeper=optuna" in words and "hydra.sweeper.direction" not in named
+    return ["hydra.sweeper.direction=maximize"] if is_search else []
+
+
 def named_by_what_varies(words: Sequence[str]) -> list[str]:
     """Words that name a sweep's folders ``0,encoder=unet,seed=1`` by its number and the keys it sweeps.
 
@@ -197,7 +226,8 @@ def sweep_job(config: Any) -> float:
     OmegaConf.resolve(config)
     tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     folder = HydraConfig.get().runtime.output_dir
-    if f"resume={tree['resume']}" == AUTO_RESUME:
+    # A job that the cluster queued again goes on in its own folder.
+    if f"resume={tree['resume']}" == AUTO_RESUME or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
         begun = (Path(folder) / "last.pt").is_file()
         tree = go_on_with(Path(folder), tree) if begun else tree | {"resume": None}
     fixed = HydraConfig.get().job.config.override_dirname.exclude_keys
