@@ -97,7 +97,10 @@ def test_intervals_stand_beside_every_score(evaluated):
     assert metrics["intervals"]["iou/cell"] == pytest.approx([low, high])
     assert metrics["intervals"]["iou/mean"] == metrics["intervals"]["iou/cell"]
     assert (metrics["interval_unit"], metrics["interval_n"]) == ("images", 10)
-    for name in ("iou/background", "dice/cell", "dice/mean", "accuracy"):
+    # Nothing is found outside the square.
+    assert [metrics[f"{kind}/cell"] for kind in ("precision", "specificity")] == [1, 1]
+    assert metrics["recall/cell"] == pytest.approx(metrics["iou/cell"])
+    for name in ("iou/background", "dice/cell", "dice/mean", "recall/cell", "accuracy"):
         assert metrics["intervals"][name][0] < metrics[name] < metrics["intervals"][name][1]
     assert f"{low:.3f}–{high:.3f}" in said
     assert "10 images" in said
@@ -178,6 +181,7 @@ def test_the_report_shows_everything(results, drawn):
     low, high = metrics["intervals"]["iou/cell"]
     for shown in (
         *(f"{metrics[name]:.4f}" for name in ("iou/cell", "iou/background", "dice/mean", "accuracy")),
+        f"{metrics['precision/background']:.4f}",
         f"{low:.3f}–{high:.3f}",
         *NAMES,
         str(drawn),

@@ -81,6 +81,8 @@ class ReportContent:
         What makes the scores other than they look.
     classes : sequence of ScoreRow
         The last one is the mean.
+    rates : sequence of (class, cells)
+        Value and interval of its precision, recall and specificity.
     others : sequence of (name, value, interval)
         Scores that are not per class.
     patients : sequence of (name, slices, Dice, Dice of the largest part)
@@ -113,6 +115,7 @@ class ReportContent:
     config: str
     versions: Sequence[tuple[str, str, str]]
     has_intervals: bool = False
+    rates: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
     patients: Sequence[tuple[str, str, str, str]] = ()
     by_class: Picture | None = None
     by_image: Picture | None = None

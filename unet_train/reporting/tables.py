@@ -12,6 +12,9 @@ ABSENT = "–"
 
 SUMMARIES = ("mean", "mean_over")
 
+RATES = ("precision", "recall", "specificity")
+"""Scores of every class that have a table of their own under that of IoU and Dice."""
+
 
 def format_table(
     scores: Mapping[str, float],
@@ -21,7 +24,7 @@ def format_table(
     background: bool = True,
     intervals: Mapping[str, tuple[float, float] | None] | None = None,
 ) -> str:
-    """Per-class IoU and Dice with their means, and the other scores under them.
+    """Per-class IoU and Dice with their means; precision, recall and specificity; the other scores under them.
 
     Parameters
     ----------
@@ -71,7 +74,9 @@ def format_table(
         if "iou/mean" in values and row is rows[-1]:
             lines.append(rule)
         lines.append(_line(row, widths))
-    shown = {f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, *SUMMARIES)}
+    if any(f"{kind}/{name}" in values for kind in RATES for name in classes):
+        lines += ["", *_rates(values, bounds, classes)]
+    shown = {f"{kind}/{name}" for kind in ("iou", "dice", *RATES) for name in (*classes, *SUMMARIES)}
     rest = [
         (key, value)
         for key, value in values.items()
@@ -85,6 +90,21 @@ def format_table(
             for key, value in rest
         ]
     return "\n".join(lines)
+
+
+def _rates(
+    values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]], classes: Sequence[str]
+) -> list[str]:
+    """Lines of the table of precision, recall and specificity."""
+    head = ["class"]
+    for kind in RATES:
+        head += [kind, "95 %"] if bounds else [kind]
+    rows: list[list[object]] = [[name] for name in classes]
+    for row, name in zip(rows, classes, strict=True):
+        for kind in RATES:
+            key = f"{kind}/{name}"
+            row += [number_text(values.get(key)), *_interval(bounds, key)]
+    return format_rows(head, rows).splitlines()
 
 
 def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> str:

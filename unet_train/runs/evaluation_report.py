@@ -51,7 +51,7 @@ from unet_train.reporting.report import (
     svg,
 )
 from unet_train.reporting.report_plots import scores_by_class, scores_by_image, training_curves
-from unet_train.reporting.tables import ABSENT, interval_text, number_text
+from unet_train.reporting.tables import ABSENT, RATES, interval_text, number_text
 from unet_train.runs.pictures import marks_of
 from unet_train.symmetries import views_text
 from unet_train.training.evaluation import Evaluation, ImageResult, never_predicted_line
@@ -141,6 +141,10 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         facts=_facts(found),
         warnings=[_capital(f"{line}.") for line in (*found.warnings, *lost)],
         classes=_score_rows(found, scores),
+        rates=[
+            (name, [_cell(found.intervals, scores, f"{kind}/{name}") for kind in RATES])
+            for name in evaluation.classes
+        ],
         others=[
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
@@ -251,13 +255,12 @@ def _score_rows(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreRow]
 
 def _score_cells(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str, str, str]:
     """IoU, its interval, Dice, its interval."""
-    iou, dice = f"iou/{name}", f"dice/{name}"
-    return (
-        number_text(scores[iou]),
-        interval_text(intervals.get(iou)),
-        number_text(scores[dice]),
-        interval_text(intervals.get(dice)),
-    )
+    return (*_cell(intervals, scores, f"iou/{name}"), *_cell(intervals, scores, f"dice/{name}"))
+
+
+def _cell(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str]:
+    """A score and its interval."""
+    return number_text(scores[name]), interval_text(intervals.get(name))
 
 
 def _image_columns(evaluation: Evaluation) -> list[str]:
