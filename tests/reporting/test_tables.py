@@ -25,7 +25,9 @@ def test_every_class_and_the_mean_with_its_count():
     assert lines[blank + 1].split() == ["class", "precision", "recall", "specificity"]
     rates = {line.split()[0]: line.split()[1:] for line in lines[blank + 3 : blank + 6]}
     assert rates["Zellkörper"] == [f"{40 / 45:.4f}", f"{40 / 48:.4f}", f"{90 / 95:.4f}"]
-    assert rates["debris"] == ["–", "–", "1.0000"], "143 pixels are of another class, and none was called debris"
+    assert rates["debris"] == ["–", "–", "1.0000"], (
+        "143 pixels are of another class, and none was called debris"
+    )
     for table in (lines[1:blank], lines[blank + 1 : -2]):
         assert len({len(line) for line in table if not line.startswith("─")}) == 1, "right aligned"
 

@@ -115,6 +115,7 @@ def test_segments_between_boundaries_are_scored(run, tmp_path, capsys):
     assert "v_rand" in check_page((out / "report.html").read_text(encoding="utf-8")).words
     with open(out / "per_image.csv", newline="", encoding="utf-8") as file:
         assert {row["v_info"] for row in csv.DictReader(file)} == {"1"}
+    assert metrics_of(out)["intervals"]["v_rand"] == [1.0, 1.0]
     assert command("eval", f"ckpt={run}", f"output={out}", "dataset.boundary=backgruond") == 2
     assert "dataset.boundary=backgruond is no class (did you mean background?)" in capsys.readouterr().err
 
@@ -122,10 +123,12 @@ def test_segments_between_boundaries_are_scored(run, tmp_path, capsys):
 def test_the_scores_of_segments_are_means_over_the_images():
     counts = np.array([[5, 1], [1, 5]])
     values = (0.5, 1.0, float("nan"))
-    images = [ImageResult(str(v), "", counts, {"v_rand": v, "v_info": v / 2}, False) for v in values]
+    images = [ImageResult(str(v), "", counts, {}, False) for v in values]
+    for image, value in zip(images, values, strict=True):
+        image.add_values({"v_rand": value, "v_info": value / 2})
     scores = Evaluation(("a", "b"), images).scores()
     assert (scores["v_rand"], scores["v_info"]) == (0.75, 0.375)
-    assert "v_rand" not in Evaluation(("a", "b"), images[2:]).scores()
+    assert np.isnan(Evaluation(("a", "b"), images[2:]).scores()["v_rand"])
 
 
 def test_few_groups_have_no_interval(run, tmp_path):
@@ -150,13 +153,18 @@ def test_counts_say_the_scores_again(results):
 def test_counts_of_objects_come_back(tmp_path):
     objects = ChallengeCounts(1.5, 2, 1, 0, 3, 4)
     pixels = np.array([[5, 1], [6, 2], [7, 0]])
-    images = [ImageCounts('a,"b"', "g", pixels, objects), ImageCounts("c", "", pixels)]
+    matches, values = np.arange(13) / 3, {"dsb": 1 / 3, "v_rand": 0.5}
+    images = [ImageCounts('a,"b"', "g", pixels, objects, matches, values), ImageCounts("c", "", pixels)]
     write_counts(tmp_path / "counts.csv", images, ["x", "y/z"])
     back, classes = read_counts(tmp_path / "counts.csv")
     assert classes == ("x", "y/z")
     assert [(i.key, i.group, i.pixels.tolist(), i.objects) for i in back] == [
         (i.key, i.group, i.pixels.tolist(), i.objects) for i in images
     ]
+    assert back[0].matches.tolist() == matches.tolist()
+    assert back[1].matches is None
+    assert dict(back[0].values) == values
+    assert all(np.isnan(value) for value in back[1].values.values())
 
 
 def test_what_chose_the_checkpoint_is_said(run, evaluated, tmp_path):

@@ -23,6 +23,7 @@ from unet_train.data.records import IGNORE, Record, Source
 from unet_train.inference.predictor import Predictor
 from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis
+from unet_train.metrics.matching import MATCH_VALUES, THRESHOLDS
 from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.segments import SEGMENT_SCORES
 from unet_train.metrics.volume import VolumeScore
@@ -45,6 +46,7 @@ from unet_train.reporting.report import (
     Picture,
     ReportContent,
     ScoreRow,
+    ScoreTable,
     jpeg,
     png,
     render,
@@ -141,14 +143,11 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         facts=_facts(found),
         warnings=[_capital(f"{line}.") for line in (*found.warnings, *lost)],
         classes=_score_rows(found, scores),
-        rates=[
-            (name, [_cell(found.intervals, scores, f"{kind}/{name}") for kind in RATES])
-            for name in evaluation.classes
-        ],
+        tables=_tables(found, scores),
         others=[
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
-            if name in ("accuracy", "seg", "det", "op_csb", *SEGMENT_SCORES)
+            if name in ("accuracy", "seg", "det", "op_csb", "pq", *MATCH_VALUES, *SEGMENT_SCORES)
             or name.startswith(("dice_per_patient", "objects/"))
             if isinstance(value, int | float) and not math.isnan(value)
         ],
@@ -261,6 +260,22 @@ def _score_cells(intervals: Intervals, scores: Mapping[str, float], name: str) -
 def _cell(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str]:
     """A score and its interval."""
     return number_text(scores[name]), interval_text(intervals.get(name))
+
+
+def _tables(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreTable]:
+    """Precision, recall and specificity of every class; of objects average precision and F1 at every threshold."""
+    rows = [
+        (name, [_cell(found.intervals, scores, f"{kind}/{name}") for kind in RATES])
+        for name in found.evaluation.classes
+    ]
+    tables = [ScoreTable("Precision, recall and specificity", ["class", *RATES], rows)]
+    if f"ap{THRESHOLDS[0]}" in scores:
+        rows = [
+            (f"{t / 100:.2f}", [_cell(found.intervals, scores, f"{kind}{t}") for kind in ("ap", "f1_")])
+            for t in THRESHOLDS
+        ]
+        tables.append(ScoreTable("Objects at a threshold", ["objects, IoU from", "AP", "F1"], rows))
+    return tables
 
 
 def _image_columns(evaluation: Evaluation) -> list[str]:
