@@ -21,6 +21,7 @@ from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.reporting.overlays import ERROR_COLOURS
 from unet_train.runs.counts_file import read_counts, write_counts
+from unet_train.runs.evaluation import without_distance_lines
 from unet_train.training.evaluation import Evaluation, ImageResult
 
 NAMES = [f"im_{i}" for i in range(8)] + ['a<b>&"c"', "it's"]
@@ -118,6 +119,34 @@ def test_segments_between_boundaries_are_scored(run, tmp_path, capsys):
     assert metrics_of(out)["intervals"]["v_rand"] == [1.0, 1.0]
     assert command("eval", f"ckpt={run}", f"output={out}", "dataset.boundary=backgruond") == 2
     assert "dataset.boundary=backgruond is no class (did you mean background?)" in capsys.readouterr().err
+
+
+def test_distances_between_outlines_where_they_are_asked_for(run, results, tmp_path):
+    """The right part of each square is not found, so its left edge is right and the right one some columns short."""
+    words = ["part=all", "overlays=0", "surface=true", "surface_tolerance=3"]
+    out, said = evaluate(run, tmp_path / "out", *words)
+    metrics = metrics_of(out)
+    with open(out / "per_image.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert metrics["hd95/cell"] == pytest.approx(np.mean([float(row["hd95/cell"]) for row in rows]), rel=1e-5)
+    assert metrics["nsd/cell"] == pytest.approx(np.mean([float(row["nsd/cell"]) for row in rows]), rel=1e-5)
+    low, high = metrics["intervals"]["hd95/cell"]
+    assert low < metrics["hd95/cell"] < high
+    assert re.search(r"^assd/cell +\d", said, re.M)
+    assert "hd95/cell" in check_page((out / "report.html").read_text(encoding="utf-8")).words
+    assert "hd95/cell" not in metrics_of(results), "slow, and so only where it is asked for"
+
+
+def test_images_without_a_distance_are_said():
+    counts = np.array([[5, 1], [1, 5]])
+    nan = float("nan")
+    images = [ImageResult(str(i), "", counts, {}, False) for i in range(3)]
+    for image, (hd95, nsd) in zip(images, [(2.0, 0.5), (nan, 0.0), (nan, nan)], strict=True):
+        image.add_values({"hd95/b": hd95, "assd/b": hd95, "nsd/b": nsd})
+    evaluation = Evaluation(("a", "b"), images)
+    assert (evaluation.scores()["hd95/b"], evaluation.scores()["nsd/b"]) == (2.0, 0.25)
+    (line,) = without_distance_lines(evaluation)
+    assert line.startswith("b: no distances in 1 of 3 images")
 
 
 def test_the_scores_of_segments_are_means_over_the_images():

@@ -621,6 +621,28 @@ def focal_by_hand(logits, target):
     return -((1 - p) ** 2 * p.log()).mean()
 
 
+def tversky_by_hand(logits, target):
+    cell, truth = logits.softmax(1)[:, 1], (target == 1).float()
+    tp, fp, fn = ((a * b).sum((1, 2)) for a, b in ((cell, truth), (cell, 1 - truth), (1 - cell, truth)))
+    return (1 - (tp + 1) / (tp + 0.3 * fp + 0.7 * fn + 1)).mean()
+
+
+def lovasz_by_hand(logits, target):
+    losses = []
+    for cell, truth in zip(logits.softmax(1)[:, 1].flatten(1), (target == 1).flatten(1), strict=True):
+        if truth.any():
+            errors, order = (truth.float() - cell).abs().sort(descending=True)
+            right, place = truth[order].cumsum(0), torch.arange(1, len(order) + 1)
+            iou = (truth.sum() - right) / (truth.sum() + place - right)
+            losses.append((errors * -torch.diff(iou, prepend=torch.ones(1))).sum())
+    return torch.stack(losses).mean()
+
+
+def topk_by_hand(logits, target):
+    losses = -picked(logits, target).log().flatten(1)
+    return losses.topk(int(0.1 * losses.shape[1]), 1).values.mean()
+
+
 def border_weights_by_hand(instances: np.ndarray) -> torch.Tensor:
     """½ over the class's share, and 10·exp(−(d1 + d2)²/(2·5²)) between cells; d: to the two nearest cells."""
     labels = np.unique(instances[instances > 0])
@@ -651,6 +673,9 @@ LOSSES = {
     "cross_entropy_dice": lambda z, y, *_: cross_entropy_by_hand(z, y) + dice_by_hand(z, y),
     "dice": lambda z, y, *_: dice_by_hand(z, y),
     "focal": lambda z, y, *_: focal_by_hand(z, y),
+    "lovasz": lambda z, y, *_: cross_entropy_by_hand(z, y) + lovasz_by_hand(z, y),
+    "topk_cross_entropy": lambda z, y, *_: topk_by_hand(z, y),
+    "tversky": lambda z, y, *_: tversky_by_hand(z, y),
 }
 
 

@@ -1,8 +1,8 @@
 """Objects matched one to one at an overlap: average precision and F1 at thresholds, panoptic quality, counts.
 
-``ap…`` and ``f1_…`` are defined as StarDist reports them (Schmidt et al., MICCAI 2018, arXiv:1806.03535), ``dsb`` as the
-2018 Data Science Bowl (Caicedo et al., Nature Methods 16 (2019) 1247-1253), ``pq`` by Kirillov et al., CVPR 2019,
-arXiv:1801.00868.
+``ap…`` and ``f1_…`` are defined as StarDist reports them (Schmidt et al., MICCAI 2018, arXiv:1806.03535), ``dsb`` as in
+the 2018 Data Science Bowl (Caicedo et al., Nature Methods 16 (2019) 1247-1253), ``pq`` as by Kirillov et al., CVPR
+2019, arXiv:1801.00868.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _pairs(rows: np.ndarray, columns: np.ndarray, close: np.ndarray) -> int:
     """The most one-to-one pairs among those that are close, with an IoU of a half or more.
 
     Above a half an object has one partner at most. At exactly a half it may have two, which are then its two halves
-    and have no other partner: the pairs form stars, and each star gives one match. A star with k arms has k + 1 objects.
+    and have no other partner: the pairs form stars, and each star gives one match. A star of k pairs has k + 1 objects.
     """
     return len(np.unique(rows[close])) + len(np.unique(columns[close])) - int(close.sum())
 

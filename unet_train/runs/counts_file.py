@@ -25,7 +25,7 @@ MATCHING, VALUE = "matching/", "value/"
 
 
 def write_counts(path: Path, images: Sequence[ImageCounts], classes: Sequence[str]) -> None:
-    """One row per image: key, group, ``agreeing/<class>``, ``true/<class>``, ``predicted/<class>``, object sums, values."""
+    """One row per image: key, group, pixels by `PIXELS` and class, sums of objects, scores averaged over images."""
     with_matches = any(image.matches is not None for image in images)
     values = list(dict.fromkeys(name for image in images for name in image.values))
     with_objects = any(image.objects is not None for image in images)

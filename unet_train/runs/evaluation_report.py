@@ -26,6 +26,7 @@ from unet_train.metrics.intervals import basis
 from unet_train.metrics.matching import MATCH_VALUES, THRESHOLDS
 from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.segments import SEGMENT_SCORES
+from unet_train.metrics.surface import SURFACE_SCORES
 from unet_train.metrics.volume import VolumeScore
 from unet_train.reporting.colours import class_colours
 from unet_train.reporting.overlays import (
@@ -148,7 +149,7 @@ def _content(found: Evaluated, count: int) -> ReportContent:
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
             if name in ("accuracy", "seg", "det", "op_csb", "pq", *MATCH_VALUES, *SEGMENT_SCORES)
-            or name.startswith(("dice_per_patient", "objects/"))
+            or name.startswith(("dice_per_patient", "objects/", *(f"{score}/" for score in SURFACE_SCORES)))
             if isinstance(value, int | float) and not math.isnan(value)
         ],
         patients=[

@@ -25,6 +25,7 @@ from unet_train.metrics.matching import MATCH_SUMS, MATCH_VALUES, ObjectMatches,
 from unet_train.metrics.object_errors import ObjectErrors, count_errors, object_errors
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.metrics.segments import segment_scores
+from unet_train.metrics.surface import surface_scores
 from unet_train.nearest import nearest
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
@@ -175,6 +176,7 @@ def evaluate(
     look: Look | None = None,
     objects: bool = False,
     boundary: int | None = None,
+    surface_tolerance: float | None = None,
     context: DistributedContext | None = None,
 ) -> Evaluation:
     """Predict every record whole, at native size, and count pixels against its scoring truth.
@@ -195,6 +197,8 @@ def evaluate(
         Also cut out objects and count them as the Cell Tracking Challenge does.
     boundary : int or None
         The class between segments: score those as the ISBI 2012 challenge does.
+    surface_tolerance : float or None
+        Also measure the distances between outlines, with this tolerance in pixels.
     context : DistributedContext or None
         Records are shared out over the processes; every process gets the whole result.
 
@@ -242,6 +246,12 @@ def evaluate(
         results.append((place, result))
         if boundary is not None:
             result.add_values(segment_scores(prediction.classes, truth.classes, boundary))
+        if surface_tolerance is not None:
+            first = first_counted(background)
+            distances = surface_scores(
+                prediction.classes, truth.classes, classes, first=first, tolerance=surface_tolerance
+            )
+            result.add_values(distances)
         if look is not None:
             look(record, image, truth, prediction)
     gathered = sorted(
