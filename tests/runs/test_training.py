@@ -639,7 +639,8 @@ def lovasz_by_hand(logits, target):
 
 
 def topk_by_hand(logits, target):
-    losses = -picked(logits, target).log().flatten(1)
+    # The step has made some pixels surely wrong, and validation takes no probability below this.
+    losses = -picked(logits, target).clamp_min(1e-7).log().flatten(1)
     return losses.topk(int(0.1 * losses.shape[1]), 1).values.mean()
 
 
@@ -733,7 +734,7 @@ def test_every_loss_is_logged_and_followed_as_its_formula_says(tmp_path, run_com
     after = load(tmp_path / "run" / "last.pt")["state_dict"]
     for key, weight in model.named_parameters():
         assert weight.grad.abs().max() > 0, key
-        torch.testing.assert_close(after[key], weight.detach() - 0.5 * weight.grad, rtol=0, atol=1e-5)
+        torch.testing.assert_close(after[key], weight.detach() - 0.5 * weight.grad, rtol=1e-5, atol=1e-5)
 
     # Validated on the whole image, where every pixel counts alike: the border weights belong to training.
     model.load_state_dict(after)
