@@ -235,12 +235,12 @@ def load_judged(config: EvalConfig) -> tuple[Predictor, Checkpoint, Path]:
 
 
 def without_distance_lines(evaluation: Evaluation) -> list[str]:
-    """One line for every class that some images have on one side alone, so that their outlines have no distance."""
+    """One line for every class that has an outline on one side alone in some images, so that there is no distance."""
     scores = [image.scores for image in evaluation.images]
     lost = {name: without_distance(scores, name) for name in evaluation.classes}
     return [
-        f"{name}: no distances in {count} of {len(scores)} images, which have it in the ground truth alone or in the "
-        "prediction alone; their NSD is 0"
+        f"{name}: no distances in {count} of {len(scores)} images, which have an outline of it in the ground truth alone "
+        "or in the prediction alone; their NSD is 0"
         for name, count in lost.items()
         if count
     ]
