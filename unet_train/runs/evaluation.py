@@ -239,8 +239,8 @@ def without_distance_lines(evaluation: Evaluation) -> list[str]:
     scores = [image.scores for image in evaluation.images]
     lost = {name: without_distance(scores, name) for name in evaluation.classes}
     return [
-        f"{name}: no distances in {count} of {len(scores)} images, which have an outline of it in the ground truth alone "
-        "or in the prediction alone; their NSD is 0"
+        f"{name}: no distances in {count} of {len(scores)} images, which have an outline of it in the ground truth "
+        "alone or in the prediction alone; their NSD is 0"
         for name, count in lost.items()
         if count
     ]
