@@ -320,7 +320,7 @@ def _pad_axis(x: Tensor, axis: int, stride: int, cells: int) -> Tensor:
     Written as one gather without a branch on the length, so that an exported graph takes any length.
     """
     size = x.shape[axis]
-    padded = (size + stride - 1) // stride * stride
+    padded: int | torch.SymInt = (size + stride - 1) // stride * stride
     if cells > 1:
         padded = torch.sym_max(padded, cells * stride)
     if not is_exporting() and padded == size:
