@@ -17,6 +17,8 @@ from unet_train.metrics.confusion import (
     scores_from_counts,
 )
 
+KINDS = ("iou", "dice", "precision", "recall", "specificity")
+
 
 def test_counts_by_hand():
     target = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
@@ -52,9 +54,38 @@ def test_scores_by_hand():
     assert scores["iou/mean_over"] == 1
     assert scores["accuracy"] == pytest.approx(14 / 20)
     assert list(scores) == [
-        *("iou/background", "iou/cell", "iou/debris", "dice/background", "dice/cell", "dice/debris"),
+        *(f"{kind}/{name}" for kind in KINDS for name in ("background", "cell", "debris")),
         *("iou/mean", "iou/mean_over", "dice/mean", "accuracy"),
     ]
+
+
+def test_precision_recall_and_specificity_agree_with_scikit_learn():
+    from sklearn.metrics import precision_score, recall_score
+
+    rng = np.random.default_rng(3)
+    target, prediction = rng.integers(0, 4, (2, 30, 30), dtype=np.uint8)
+    scores = scores_from_counts(confusion_counts(prediction, target, 4), list("abcd"))
+    for index, name in enumerate("abcd"):
+        true, found = target.ravel() == index, prediction.ravel() == index
+        assert scores[f"precision/{name}"] == pytest.approx(precision_score(true, found))
+        assert scores[f"recall/{name}"] == pytest.approx(recall_score(true, found))
+        # Specificity is the recall of everything else.
+        assert scores[f"specificity/{name}"] == pytest.approx(recall_score(~true, ~found))
+
+
+@pytest.mark.parametrize(
+    ("counts", "precision", "recall", "specificity"),
+    [
+        ([[5, 0], [3, 0]], None, 0.0, 1.0),  # there, and nowhere predicted
+        ([[5, 2], [0, 0]], 0.0, None, 5 / 7),  # predicted, and nowhere there
+        ([[5, 0], [0, 0]], None, None, 1.0),  # neither
+        ([[0, 0], [1, 4]], 1.0, 4 / 5, None),  # every pixel is of the class
+    ],
+)
+def test_precision_recall_and_specificity_of_empty_cases(counts, precision, recall, specificity):
+    scores = scores_from_counts(np.array(counts), ["background", "cell"])
+    found = [scores[f"{kind}/cell"] for kind in KINDS[2:]]
+    assert [None if math.isnan(value) else value for value in found] == [precision, recall, specificity]
 
 
 def test_without_a_background_all_classes_count():

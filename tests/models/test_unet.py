@@ -83,7 +83,7 @@ def test_paper_sized_net_has_the_papers_parameters():
     assert sum(parameter.numel() for parameter in model.parameters()) == 31_030_658
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
 def test_bias_only_without_a_norm(norm):
     for part in classic(norm=norm).modules():
         if isinstance(part, DoubleConv):
@@ -102,10 +102,19 @@ def test_group_norm_takes_any_channel_count(channels):
     assert np.allclose(values.std(2), 1, atol=1e-3)
 
 
+def test_instance_norm_is_torchs_own_with_a_scale():
+    layer, own = make_norm("instance", 5), nn.InstanceNorm2d(5, affine=True)
+    for part in (layer, own):
+        part.load_state_dict({"weight": torch.arange(1.0, 6), "bias": torch.arange(5.0)})
+    x = 3 + torch.randn(2, 5, 6, 7)
+    torch.testing.assert_close(layer(x), own(x))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("size", [(1, 1), (7, 13)])
-def test_every_depth_and_tiny_sizes(depth, size):
-    model = classic(features=2, depth=depth)
+def test_every_depth_and_tiny_sizes(depth, size, norm):
+    model = classic(features=2, depth=depth, norm=norm)
     for training in (True, False):
         logits = model.train(training)(torch.rand(1, 1, *size))
         assert logits.shape == (1, 2, *size)
@@ -192,7 +201,7 @@ def test_probabilities():
     assert np.allclose(sigmoid.probabilities(logits), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
 def test_channels_last_is_kept_through(norm):
     model = classic(2, norm=norm, outputs=3).to(memory_format=torch.channels_last)
     maps = []

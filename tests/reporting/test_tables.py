@@ -16,13 +16,20 @@ def test_every_class_and_the_mean_with_its_count():
     lines = text.splitlines()
     assert lines[0] == "demo"
     assert lines[1].split() == ["class", "IoU", "Dice"]
-    cells = {line.split("  ")[0].strip(): line.split()[-2:] for line in lines[3:]}
+    blank = lines.index("")
+    cells = {line.split("  ")[0].strip(): line.split()[-2:] for line in lines[3:blank]}
     assert cells["background"] == [f"{90 / 103:.4f}", f"{180 / 193:.4f}"]
     assert cells["debris"] == ["–", "–"], "a class that never occurs is neither 0 nor 1"
     assert cells["mean over 1 of 2 foreground classes"] == [f"{40 / 53:.4f}", f"{80 / 93:.4f}"]
     assert lines[-1].split() == ["accuracy", f"{130 / 143:.4f}"]
-    body = [line for line in lines[1:-2] if not line.startswith("─")]
-    assert len({len(line) for line in body}) == 1, "right aligned"
+    assert lines[blank + 1].split() == ["class", "precision", "recall", "specificity"]
+    rates = {line.split()[0]: line.split()[1:] for line in lines[blank + 3 : blank + 6]}
+    assert rates["Zellkörper"] == [f"{40 / 45:.4f}", f"{40 / 48:.4f}", f"{90 / 95:.4f}"]
+    assert rates["debris"] == ["–", "–", "1.0000"], (
+        "143 pixels are of another class, and none was called debris"
+    )
+    for table in (lines[1:blank], lines[blank + 1 : -2]):
+        assert len({len(line) for line in table if not line.startswith("─")}) == 1, "right aligned"
 
 
 def test_shares_other_scores_and_nulls_of_a_json_file():

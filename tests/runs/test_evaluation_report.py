@@ -21,6 +21,7 @@ from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.reporting.overlays import ERROR_COLOURS
 from unet_train.runs.counts_file import read_counts, write_counts
+from unet_train.runs.evaluation import without_distance_lines
 from unet_train.training.evaluation import Evaluation, ImageResult
 
 NAMES = [f"im_{i}" for i in range(8)] + ['a<b>&"c"', "it's"]
@@ -97,7 +98,10 @@ def test_intervals_stand_beside_every_score(evaluated):
     assert metrics["intervals"]["iou/cell"] == pytest.approx([low, high])
     assert metrics["intervals"]["iou/mean"] == metrics["intervals"]["iou/cell"]
     assert (metrics["interval_unit"], metrics["interval_n"]) == ("images", 10)
-    for name in ("iou/background", "dice/cell", "dice/mean", "accuracy"):
+    # Nothing is found outside the square.
+    assert [metrics[f"{kind}/cell"] for kind in ("precision", "specificity")] == [1, 1]
+    assert metrics["recall/cell"] == pytest.approx(metrics["iou/cell"])
+    for name in ("iou/background", "dice/cell", "dice/mean", "recall/cell", "accuracy"):
         assert metrics["intervals"][name][0] < metrics[name] < metrics["intervals"][name][1]
     assert f"{low:.3f}–{high:.3f}" in said
     assert "10 images" in said
@@ -112,17 +116,48 @@ def test_segments_between_boundaries_are_scored(run, tmp_path, capsys):
     assert "v_rand" in check_page((out / "report.html").read_text(encoding="utf-8")).words
     with open(out / "per_image.csv", newline="", encoding="utf-8") as file:
         assert {row["v_info"] for row in csv.DictReader(file)} == {"1"}
+    assert metrics_of(out)["intervals"]["v_rand"] == [1.0, 1.0]
     assert command("eval", f"ckpt={run}", f"output={out}", "dataset.boundary=backgruond") == 2
     assert "dataset.boundary=backgruond is no class (did you mean background?)" in capsys.readouterr().err
+
+
+def test_distances_between_outlines_where_they_are_asked_for(run, results, tmp_path):
+    """The right part of each square is not found, so its left edge is right and the right one some columns short."""
+    words = ["part=all", "overlays=0", "surface=true", "surface_tolerance=3"]
+    out, said = evaluate(run, tmp_path / "out", *words)
+    metrics = metrics_of(out)
+    with open(out / "per_image.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert metrics["hd95/cell"] == pytest.approx(np.mean([float(row["hd95/cell"]) for row in rows]), rel=1e-5)
+    assert metrics["nsd/cell"] == pytest.approx(np.mean([float(row["nsd/cell"]) for row in rows]), rel=1e-5)
+    low, high = metrics["intervals"]["hd95/cell"]
+    assert low < metrics["hd95/cell"] < high
+    assert re.search(r"^assd/cell +\d", said, re.M)
+    assert "hd95/cell" in check_page((out / "report.html").read_text(encoding="utf-8")).words
+    assert "hd95/cell" not in metrics_of(results), "slow, and so only where it is asked for"
+
+
+def test_images_without_a_distance_are_said():
+    counts = np.array([[5, 1], [1, 5]])
+    nan = float("nan")
+    images = [ImageResult(str(i), "", counts, {}, False) for i in range(3)]
+    for image, (hd95, nsd) in zip(images, [(2.0, 0.5), (nan, 0.0), (nan, nan)], strict=True):
+        image.add_values({"hd95/b": hd95, "assd/b": hd95, "nsd/b": nsd})
+    evaluation = Evaluation(("a", "b"), images)
+    assert (evaluation.scores()["hd95/b"], evaluation.scores()["nsd/b"]) == (2.0, 0.25)
+    (line,) = without_distance_lines(evaluation)
+    assert line.startswith("b: no distances in 1 of 3 images")
 
 
 def test_the_scores_of_segments_are_means_over_the_images():
     counts = np.array([[5, 1], [1, 5]])
     values = (0.5, 1.0, float("nan"))
-    images = [ImageResult(str(v), "", counts, {"v_rand": v, "v_info": v / 2}, False) for v in values]
+    images = [ImageResult(str(v), "", counts, {}, False) for v in values]
+    for image, value in zip(images, values, strict=True):
+        image.add_values({"v_rand": value, "v_info": value / 2})
     scores = Evaluation(("a", "b"), images).scores()
     assert (scores["v_rand"], scores["v_info"]) == (0.75, 0.375)
-    assert "v_rand" not in Evaluation(("a", "b"), images[2:]).scores()
+    assert np.isnan(Evaluation(("a", "b"), images[2:]).scores()["v_rand"])
 
 
 def test_few_groups_have_no_interval(run, tmp_path):
@@ -147,13 +182,18 @@ def test_counts_say_the_scores_again(results):
 def test_counts_of_objects_come_back(tmp_path):
     objects = ChallengeCounts(1.5, 2, 1, 0, 3, 4)
     pixels = np.array([[5, 1], [6, 2], [7, 0]])
-    images = [ImageCounts('a,"b"', "g", pixels, objects), ImageCounts("c", "", pixels)]
+    matches, values = np.arange(13) / 3, {"dsb": 1 / 3, "v_rand": 0.5}
+    images = [ImageCounts('a,"b"', "g", pixels, objects, matches, values), ImageCounts("c", "", pixels)]
     write_counts(tmp_path / "counts.csv", images, ["x", "y/z"])
     back, classes = read_counts(tmp_path / "counts.csv")
     assert classes == ("x", "y/z")
     assert [(i.key, i.group, i.pixels.tolist(), i.objects) for i in back] == [
         (i.key, i.group, i.pixels.tolist(), i.objects) for i in images
     ]
+    assert back[0].matches.tolist() == matches.tolist()
+    assert back[1].matches is None
+    assert dict(back[0].values) == values
+    assert all(np.isnan(value) for value in back[1].values.values())
 
 
 def test_what_chose_the_checkpoint_is_said(run, evaluated, tmp_path):
@@ -178,6 +218,7 @@ def test_the_report_shows_everything(results, drawn):
     low, high = metrics["intervals"]["iou/cell"]
     for shown in (
         *(f"{metrics[name]:.4f}" for name in ("iou/cell", "iou/background", "dice/mean", "accuracy")),
+        f"{metrics['precision/background']:.4f}",
         f"{low:.3f}–{high:.3f}",
         *NAMES,
         str(drawn),

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unet_train.errors import UserError
-from unet_train.training.losses import LOSSES, CrossEntropy, Dice, Focal, build_loss, median_frequency
+from unet_train.training.losses import (
+    LOSSES,
+    CrossEntropy,
+    Dice,
+    Focal,
+    Lovasz,
+    TopKCrossEntropy,
+    Tversky,
+    build_loss,
+    median_frequency,
+)
 
 torch.set_num_threads(1)
 
@@ -26,6 +36,11 @@ CONFIGS = {
     "dice_present": [{"name": "dice", "only_present": True}],
     "dice_batch": [{"name": "dice", "batch": True}],
     "dice_batch_present": [{"name": "dice", "batch": True, "only_present": True}],
+    "tversky": [{"name": "tversky"}],
+    "tversky_present": [{"name": "tversky", "alpha": 0.8, "beta": 0.1, "only_present": True}],
+    "lovasz": [{"name": "lovasz"}],
+    "lovasz_absent": [{"name": "lovasz", "only_present": False, "background": True}],
+    "topk": [{"name": "topk_cross_entropy", "share": 0.3}],
     "sum": [{"name": "cross_entropy", "weight": 0.5}, {"name": "dice", "weight": 2.0}],
 }
 ADDITIVE = [name for name in CONFIGS if not name.startswith("dice_batch")]
@@ -111,6 +126,80 @@ def test_dice_against_numpy(channels, batch, background, only_present):
             per_image.append(np.mean(scores))
     value = Dice(0.7, batch=batch, background=background, only_present=only_present)(logits, target)
     assert value.item() == pytest.approx(np.mean(per_image), rel=2e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("only_present", [False, True])
+def test_tversky_against_numpy(channels, only_present):
+    logits, target, _ = draw(11, channels)
+    target[0][target[0] == 1] = 0
+    p, t = numpy_probabilities(logits), target.numpy()
+    per_image = []
+    for image, truth in zip(p, t, strict=True):
+        scores = []
+        for k in range(1, max(channels, 2)):
+            q, y = image[k][truth != 255], truth[truth != 255] == k
+            if y.any() or not only_present:
+                tp, fp, fn = (q * y).sum(), (q * ~y).sum(), ((1 - q) * y).sum()
+                scores.append(1 - (tp + 0.5) / (tp + 0.2 * fp + 0.9 * fn + 0.5))
+        per_image += [np.mean(scores)] if scores else []
+    value = Tversky(0.2, 0.9, smooth=0.5, only_present=only_present)(logits, target)
+    assert value.item() == pytest.approx(np.mean(per_image), rel=2e-6)
+    halves = Tversky(0.5, 0.5, smooth=0.5)(logits, target)
+    torch.testing.assert_close(halves, Dice(smooth=1.0)(logits, target))
+
+
+def jaccard_loss_of(wrong, y):
+    """1 − IoU if exactly these pixels are wrong: those of the class are lost, the others are won."""
+    union = (y | wrong).sum()
+    return 1 - (y & ~wrong).sum() / union if union else 0.0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("only_present", [False, True])
+def test_lovasz_against_its_definition(channels, only_present):
+    """Equation 8: Σ mᵢ (Δ({π₁…πᵢ}) − Δ({π₁…πᵢ₋₁})) with the errors mᵢ in falling order, Δ the set function 1 − IoU."""
+    logits, target, _ = draw(12, channels)
+    target[1] = 255
+    target[2][target[2] == 1] = 0
+    p, t = numpy_probabilities(logits), target.numpy()
+    per_image = []
+    for image, truth in zip(p, t, strict=True):
+        known, scores = truth != 255, []
+        for k in range(1, max(channels, 2)):
+            q, y = image[k][known], truth[known] == k
+            if y.size and (y.any() or not only_present):
+                errors, wrong, loss, before = np.abs(y - q), np.zeros(y.shape, bool), 0.0, 0.0
+                for index in np.argsort(-errors):
+                    wrong[index] = True
+                    loss += errors[index] * (jaccard_loss_of(wrong, y) - before)
+                    before = jaccard_loss_of(wrong, y)
+                scores.append(loss)
+        per_image += [np.mean(scores)] if scores else []
+    value = Lovasz(only_present=only_present)(logits, target)
+    assert value.item() == pytest.approx(np.mean(per_image), rel=1e-5)
+
+
+def test_lovasz_of_a_hard_prediction_is_one_minus_iou():
+    target = torch.tensor([[[1, 1, 1, 0, 0, 0]]], dtype=torch.uint8)
+    predicted = torch.tensor([[[1, 1, 0, 1, 0, 0]]])
+    logits = torch.where(predicted == 1, 50.0, -50.0)[:, None]
+    assert Lovasz()(logits, target).item() == pytest.approx(1 - 2 / 4)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_topk_cross_entropy_against_numpy(share):
+    logits, target, _ = draw(13)
+    target[1] = 255
+    p, t = numpy_probabilities(logits), target.numpy()
+    picked = []
+    for image, truth in zip(p, t, strict=True):
+        losses = sorted(-np.log(image[truth[y, x], y, x]) for y, x in np.argwhere(truth != 255))[::-1]
+        picked += losses[: max(1, int(share * len(losses)))]
+    value = TopKCrossEntropy(share)(logits, target)
+    assert value.item() == pytest.approx(np.mean(picked), rel=2e-6)
+    if share == 1:
+        torch.testing.assert_close(value, CrossEntropy()(logits, target))
 
 
 def test_by_hand():

@@ -42,7 +42,8 @@ class Model:
     head: str = key("softmax, or sigmoid for one foreground class", choices=("softmax", "sigmoid"))
     decoder_channels: list[int] | None = key("channels of the decoder, coarse to fine; null: by the encoder")
     norm: str = key(
-        "normalisation layers of the decoder and the classic encoder", choices=("batch", "group", "none")
+        "normalisation layers of the decoder and the classic encoder",
+        choices=("batch", "group", "instance", "none"),
     )
     input_skip: int = key(
         "channels of a skip at full resolution, for encoders that begin at half of it; 0: none",
@@ -111,7 +112,9 @@ class Augmentation:
 class Loss:
     """A weighted sum of terms."""
 
-    terms: list[Any] = key("name (cross_entropy, dice, focal), weight, and the term's own arguments")
+    terms: list[Any] = key(
+        "name (cross_entropy, focal, dice, tversky, lovasz, topk_cross_entropy), weight, and the term's own arguments"
+    )
     class_weights: Any = key(
         "a number per class of the model's output; auto: by median frequency in the training part; sqrt: the "
         "square root of that; null: none"
@@ -305,6 +308,8 @@ class EvalConfig:
     threshold: Any = key(_THRESHOLD)
     objects: Objects = key("how objects are cut out; null: as in the checkpoint")
     scale: float | None = key(_SCALE, at_least=0.01, at_most=100)
+    surface: bool = key("measure the distances between outlines too (HD95, ASSD, NSD); slow", before=False)
+    surface_tolerance: float = key("pixels by which NSD lets outlines differ", above=0, before=2.0)
     overlays: int = key("how many of the best and of the worst images are drawn", at_least=0)
     report: bool = key("write report.html: scores, diagrams and images in one file")
     output: str | None = key("folder of the results; null: eval/<dataset>-<part> in the run folder")

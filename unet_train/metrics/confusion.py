@@ -105,7 +105,7 @@ def confusion_counts_tensor(
 def scores_from_counts(
     counts: np.ndarray, class_names: Sequence[str], *, background: bool = True
 ) -> dict[str, float]:
-    """IoU and Dice per class, their means, and the pixel accuracy.
+    """IoU, Dice, precision, recall and specificity per class, the means of the first two, and the pixel accuracy.
 
     Parameters
     ----------
@@ -120,9 +120,11 @@ def scores_from_counts(
     -------
     dict of str to float
         ``iou/<class>`` and ``dice/<class>`` for every class in [0, 1], NaN for a class that occurs neither in
-        the truth nor in the prediction; ``iou/mean`` and ``dice/mean`` over the classes that count and
-        occur (NaN if none does); ``iou/mean_over``, the number of classes in these means; ``accuracy``,
-        NaN without a counted pixel.
+        the truth nor in the prediction; ``precision/<class>`` TP / (TP + FP), NaN where the class is nowhere
+        predicted; ``recall/<class>`` TP / (TP + FN), NaN where it is nowhere in the truth;
+        ``specificity/<class>`` TN / (TN + FP), NaN where every counted pixel is of the class; ``iou/mean`` and
+        ``dice/mean`` over the classes that count and occur (NaN if none does); ``iou/mean_over``, the number of
+        classes in these means; ``accuracy``, NaN without a counted pixel.
 
     Raises
     ------
@@ -161,12 +163,21 @@ def scores_from_margins(
         As in `scores_from_counts`.
     """
     hit, true, predicted = np.asarray(pixels, np.float64)
+    others = true.sum() - true
     iou = _divide(hit, true + predicted - hit)
     dice = _divide(2 * hit, true + predicted)
-    scores: dict[str, float] = {
-        f"iou/{name}": float(value) for name, value in zip(class_names, iou, strict=True)
+    of_classes = {
+        "iou": iou,
+        "dice": dice,
+        "precision": _divide(hit, predicted),
+        "recall": _divide(hit, true),
+        "specificity": _divide(others - (predicted - hit), others),
     }
-    scores |= {f"dice/{name}": float(value) for name, value in zip(class_names, dice, strict=True)}
+    scores: dict[str, float] = {
+        f"{measure}/{name}": float(value)
+        for measure, values in of_classes.items()
+        for name, value in zip(class_names, values, strict=True)
+    }
     occurring = ~np.isnan(iou)
     occurring[: first_counted(background)] = False
     scores["iou/mean"] = float(iou[occurring].mean()) if occurring.any() else float("nan")

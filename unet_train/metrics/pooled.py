@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from unet_train.metrics.challenge import ChallengeCounts
 from unet_train.metrics.confusion import margins, scores_from_margins
 from unet_train.metrics.intervals import bootstrap, contributing, interval_of_each
+from unet_train.metrics.matching import MATCH_SUMS, match_scores
 
 MEANS = ("iou/mean", "dice/mean")
-OBJECT_SUMS = tuple(field.name for field in fields(ChallengeCounts))
+OBJECT_SUMS = tuple(f.name for f in fields(ChallengeCounts))
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,40 @@ class ImageCounts:
     pixels : ndarray
         3×K int64, see `confusion.margins`.
     objects : ChallengeCounts or None
+    matches : ndarray or None
+        See `matching.ObjectMatches`.
+    values : mapping of str to float
+        Scores of the image whose mean over the images is the score of the set; NaN where it has none.
     """
 
     key: str
     group: str
     pixels: np.ndarray
     objects: ChallengeCounts | None = None
+    matches: np.ndarray | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, key: str, group: str, counts: np.ndarray, objects: ChallengeCounts | None = None
+        cls,
+        key: str,
+        group: str,
+        counts: np.ndarray,
+        objects: ChallengeCounts | None = None,
+        matches: np.ndarray | None = None,
+        values: Mapping[str, float] | None = None,
     ) -> ImageCounts:
         """From the K×K confusion counts of an image."""
-        return cls(key, group, margins(counts), objects)
+        return cls(key, group, margins(counts), objects, matches, values or {})
+
+    def scores(self, classes: Sequence[str], *, background: bool) -> dict[str, float]:
+        """The image's own scores."""
+        scores = scores_from_margins(self.pixels, classes, background=background)
+        if self.objects is not None:
+            scores |= self.objects.scores()
+        if self.matches is not None:
+            scores |= match_scores(self.matches)
+        return scores | dict(self.values)
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,10 @@ class PooledCounts:
         n×3×K, see `confusion.margins`.
     objects : ndarray or None
         n×m sums by `OBJECT_SUMS`; None where no objects were counted.
+    matches : ndarray or None
+        n×m sums by `MATCH_SUMS`, likewise.
+    values : mapping of str to ndarray
+        n×2: sum of a score over the images of each group that have it, and their number.
     of_images : bool
         Whether every image is a group of its own.
     """
@@ -66,6 +92,8 @@ class PooledCounts:
     background: bool
     pixels: np.ndarray
     objects: np.ndarray | None
+    matches: np.ndarray | None
+    values: Mapping[str, np.ndarray]
     of_images: bool
 
     @classmethod
@@ -76,18 +104,26 @@ class PooledCounts:
         groups = sorted(set(names))
         pixels = np.zeros((len(groups), 3, len(classes)), np.int64)
         objects = np.zeros((len(groups), len(OBJECT_SUMS)))
+        matches = np.zeros((len(groups), len(MATCH_SUMS)))
+        values = {name: np.zeros((len(groups), 2)) for image in images for name in image.values}
         place = {name: i for i, name in enumerate(groups)}
         for name, image in zip(names, images, strict=True):
             pixels[place[name]] += image.pixels
             if image.objects is not None:
-                objects[place[name]] += [getattr(image.objects, field) for field in OBJECT_SUMS]
-        counted = any(image.objects is not None for image in images)
+                objects[place[name]] += [getattr(image.objects, of) for of in OBJECT_SUMS]
+            if image.matches is not None:
+                matches[place[name]] += image.matches
+            for score, value in image.values.items():
+                if not np.isnan(value):
+                    values[score][place[name]] += (value, 1)
         return cls(
             tuple(groups),
             tuple(classes),
             background,
             pixels,
-            objects if counted else None,
+            objects if any(image.objects is not None for image in images) else None,
+            matches if any(image.matches is not None for image in images) else None,
+            values,
             len(groups) == len(images),
         )
 
@@ -105,6 +141,11 @@ class PooledCounts:
         scores = scores_from_margins(pixels, self.classes, background=self.background)
         if self.objects is not None:
             scores |= ChallengeCounts(*(weights @ self.objects).tolist()).scores()
+        if self.matches is not None:
+            scores |= match_scores(weights @ self.matches)
+        for name, sums in self.values.items():
+            total, images = weights @ sums
+            scores[name] = float(total / images) if images else float("nan")
         return scores
 
     def draws(self) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from unet_train.errors import UserError
 
-NORMS = ("batch", "group", "none")
+NORMS = ("batch", "group", "instance", "none")
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
@@ -17,7 +17,8 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     ----------
     norm
         ``batch``, ``group`` (at most 8 groups, fewer where the channels do not divide; never fewer than
-        two channels per group, so that a 1×1 map still has something to normalise over) or ``none``.
+        two channels per group, so that a 1×1 map still has something to normalise over), ``instance``
+        (each channel of each image by itself, with a learnt scale and shift) or ``none``.
     channels
         Channels of the map.
 
@@ -31,6 +32,9 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     if norm == "group":
         groups = next((count for count in (8, 4, 2) if channels % (2 * count) == 0), 1)
         return nn.GroupNorm(groups, channels)
+    if norm == "instance":
+        # What InstanceNorm2d(affine=True) computes; as a group norm it has the names and the start of the others.
+        return nn.GroupNorm(channels, channels)
     if norm == "none":
         return nn.Identity()
     raise UserError(f"model.norm={norm} is not known: choose one of {', '.join(NORMS)}")

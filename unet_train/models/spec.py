@@ -36,7 +36,7 @@ class ModelSpec:
     decoder_channels
         Widths from coarse to fine, or None for the default (:class:`unet_train.models.unet.UNet`).
     norm
-        ``batch``, ``group`` or ``none``: the norm of the layers that are ours, the classic encoder and the
+        ``batch``, ``group``, ``instance`` or ``none``: the norm of our own layers, the classic encoder and the
         decoder. Encoders of torchvision and timm keep the norm their weights were trained with.
     normalisation
         ``{"mode": "fixed"|"image"|"volume", "mean": list|None, "std": list|None}``.

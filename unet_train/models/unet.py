@@ -193,7 +193,7 @@ class UNet(nn.Module):
     The image is padded at the bottom and the right to a multiple of the largest stride, by reflection as
     far as the image reaches and by replication beyond, and the logits are cropped. In training both sides
     are padded to at least two cells of the coarsest level: batch norm has nothing to compute a variance
-    from when a batch of one image has one cell.
+    from when a batch of one image has one cell, and instance norm never has, so that it is padded so always.
     """
 
     def __init__(
@@ -239,6 +239,7 @@ class UNet(nn.Module):
         self.outputs = outputs
         self.head_kind = head
         self.stride = strides[-1]
+        self.norm = norm
         self.normalisation = Normalisation(self.in_channels, **(normalisation or {}))
         self.encoder = encoder
         self.decoder = Decoder(channels, strides, widths, norm, upsample)
@@ -287,7 +288,8 @@ class UNet(nn.Module):
             )
         height, width = x.shape[2:]
         x = self.normalisation(x, mean, std)
-        x = _pad_axis(_pad_axis(x, 2, self.stride, self.training), 3, self.stride, self.training)
+        cells = 2 if self.training or self.norm == "instance" else 1
+        x = _pad_axis(_pad_axis(x, 2, self.stride, cells), 3, self.stride, cells)
         # Weights cast to bf16 or fp16 (inference) want their own dtype; under autocast these are float32.
         x = x.to(self.head.weight.dtype)
         features = self.encoder(x)
@@ -310,15 +312,17 @@ class UNet(nn.Module):
         return torch.cat((torch.sigmoid(-logits), torch.sigmoid(logits)), dim=1)
 
 
-def _pad_axis(x: Tensor, axis: int, stride: int, training: bool) -> Tensor:
-    """Lengthen one axis at its end to a multiple of the stride: mirrored, then the last pixel reached again.
+def _pad_axis(x: Tensor, axis: int, stride: int, cells: int) -> Tensor:
+    """Lengthen one axis at its end to a multiple of the stride, of at least so many cells.
+
+    Mirrored, then the last pixel reached again.
 
     Written as one gather without a branch on the length, so that an exported graph takes any length.
     """
     size = x.shape[axis]
-    padded = (size + stride - 1) // stride * stride
-    if training:
-        padded = max(padded, 2 * stride)
+    padded: int | torch.SymInt = (size + stride - 1) // stride * stride
+    if cells > 1:
+        padded = torch.sym_max(padded, cells * stride)
     if not is_exporting() and padded == size:
         return x
     position = torch.arange(padded, device=x.device)

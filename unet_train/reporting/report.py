@@ -45,6 +45,25 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class ScoreTable:
+    """A table of scores and their intervals.
+
+    Attributes
+    ----------
+    label : str
+        What it shows, for those who cannot see it.
+    head : sequence of str
+        Names of the columns.
+    rows : sequence of (name, cells)
+        A cell is a value and its interval; texts as they are shown.
+    """
+
+    label: str
+    head: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+
+
+@dataclass(frozen=True)
 class GalleryItem:
     """An image with a layer of the ground truth, one of the prediction, and what is drawn where both are shown.
 
@@ -81,6 +100,8 @@ class ReportContent:
         What makes the scores other than they look.
     classes : sequence of ScoreRow
         The last one is the mean.
+    tables : sequence of ScoreTable
+        More scores per class, or per threshold.
     others : sequence of (name, value, interval)
         Scores that are not per class.
     patients : sequence of (name, slices, Dice, Dice of the largest part)
@@ -113,6 +134,7 @@ class ReportContent:
     config: str
     versions: Sequence[tuple[str, str, str]]
     has_intervals: bool = False
+    tables: Sequence[ScoreTable] = ()
     patients: Sequence[tuple[str, str, str, str]] = ()
     by_class: Picture | None = None
     by_image: Picture | None = None

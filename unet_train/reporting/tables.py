@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ ABSENT = "–"
 """Shown for a class that occurs neither in the truth nor in the prediction."""
 
 SUMMARIES = ("mean", "mean_over")
+
+RATES = ("precision", "recall", "specificity")
+"""Scores of every class that have a table of their own under that of IoU and Dice."""
 
 
 def format_table(
@@ -21,7 +25,7 @@ def format_table(
     background: bool = True,
     intervals: Mapping[str, tuple[float, float] | None] | None = None,
 ) -> str:
-    """Per-class IoU and Dice with their means, and the other scores under them.
+    """Per-class IoU and Dice with their means; precision, recall and specificity; the other scores under them.
 
     Parameters
     ----------
@@ -71,7 +75,13 @@ def format_table(
         if "iou/mean" in values and row is rows[-1]:
             lines.append(rule)
         lines.append(_line(row, widths))
-    shown = {f"{kind}/{name}" for kind in ("iou", "dice") for name in (*classes, *SUMMARIES)}
+    if any(f"{kind}/{name}" in values for kind in RATES for name in classes):
+        lines += ["", *_rates(values, bounds, classes)]
+    at = [name.removeprefix("ap") for name in values if re.fullmatch(r"ap\d\d", name)]
+    if at:
+        lines += ["", *_at_thresholds(values, bounds, at)]
+    shown = {f"{kind}/{name}" for kind in ("iou", "dice", *RATES) for name in (*classes, *SUMMARIES)}
+    shown |= {f"{kind}{threshold}" for kind in ("ap", "f1_") for threshold in at}
     rest = [
         (key, value)
         for key, value in values.items()
@@ -85,6 +95,40 @@ def format_table(
             for key, value in rest
         ]
     return "\n".join(lines)
+
+
+def _rates(
+    values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]], classes: Sequence[str]
+) -> list[str]:
+    """Lines of the table of precision, recall and specificity."""
+    keys = {name: [f"{kind}/{name}" for kind in RATES] for name in classes}
+    return _scores("class", RATES, keys, values, bounds)
+
+
+def _at_thresholds(
+    values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]], at: Sequence[str]
+) -> list[str]:
+    """Lines of the table of objects matched at each threshold, in percent of IoU."""
+    keys = {f"0.{threshold}": [f"ap{threshold}", f"f1_{threshold}"] for threshold in at}
+    return _scores("objects, IoU from", ("AP", "F1"), keys, values, bounds)
+
+
+def _scores(
+    first: str,
+    columns: Sequence[str],
+    keys: Mapping[str, Sequence[str]],
+    values: Mapping[str, float],
+    bounds: Mapping[str, tuple[float, float]],
+) -> list[str]:
+    """Lines of a table of scores with their intervals: row name → the key of each column."""
+    head = [first]
+    for column in columns:
+        head += [column, "95 %"] if bounds else [column]
+    rows: list[list[object]] = []
+    for name, of_row in keys.items():
+        cells = [(number_text(values.get(key)), *_interval(bounds, key)) for key in of_row]
+        rows.append([name, *(text for cell in cells for text in cell)])
+    return format_rows(head, rows).splitlines()
 
 
 def format_rows(head: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> str:

@@ -37,6 +37,7 @@ from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
 from unet_train.metrics.object_errors import ERRORS
+from unet_train.metrics.surface import without_distance
 from unet_train.metrics.volume import SUMMARISED, VolumeScore, summarise_volumes
 from unet_train.overrides import as_override
 from unet_train.reporting.plots import confusion_matrix_picture
@@ -111,6 +112,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
         look=patients.look if patients else None,
         objects=predictor.data.has_instances,
         boundary=None if dataset.boundary is None else tuple(source.classes).index(dataset.boundary),
+        surface_tolerance=config.surface_tolerance if config.surface else None,
     )
     per_patient = summarise_volumes(patients.scores) if patients else {}
     scores: dict[str, Any] = evaluation.scores() | per_patient
@@ -188,6 +190,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     if evaluation.object_counts():
         LOGGER.info(objects_line(evaluation.object_counts()))
     LOGGER.info(basis(len(pooled.groups), unit))
+    for line in without_distance_lines(evaluation):
+        LOGGER.info(line)
     for warning in warnings:
         LOGGER.info(f"warning: {warning}")
     if evaluation.never_predicted():
@@ -228,6 +232,18 @@ def load_judged(config: EvalConfig) -> tuple[Predictor, Checkpoint, Path]:
         replace(loaded[0][1], image_hashes=hashes, epoch=None),
         expand(config.ckpt) / FOLDS,
     )
+
+
+def without_distance_lines(evaluation: Evaluation) -> list[str]:
+    """One line for every class that has an outline on one side alone in some images, so that there is no distance."""
+    scores = [image.scores for image in evaluation.images]
+    lost = {name: without_distance(scores, name) for name in evaluation.classes}
+    return [
+        f"{name}: no distances in {count} of {len(scores)} images, which have an outline of it in the ground truth "
+        "alone or in the prediction alone; their NSD is 0"
+        for name, count in lost.items()
+        if count
+    ]
 
 
 def trained_on_line(seen: Sequence[str], images: int) -> str:

@@ -23,8 +23,10 @@ from unet_train.data.records import IGNORE, Record, Source
 from unet_train.inference.predictor import Predictor
 from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis
+from unet_train.metrics.matching import MATCH_VALUES, THRESHOLDS
 from unet_train.metrics.object_errors import ERRORS
 from unet_train.metrics.segments import SEGMENT_SCORES
+from unet_train.metrics.surface import SURFACE_SCORES
 from unet_train.metrics.volume import VolumeScore
 from unet_train.reporting.colours import class_colours
 from unet_train.reporting.overlays import (
@@ -45,13 +47,14 @@ from unet_train.reporting.report import (
     Picture,
     ReportContent,
     ScoreRow,
+    ScoreTable,
     jpeg,
     png,
     render,
     svg,
 )
 from unet_train.reporting.report_plots import scores_by_class, scores_by_image, training_curves
-from unet_train.reporting.tables import ABSENT, interval_text, number_text
+from unet_train.reporting.tables import ABSENT, RATES, interval_text, number_text
 from unet_train.runs.pictures import marks_of
 from unet_train.symmetries import views_text
 from unet_train.training.evaluation import Evaluation, ImageResult, never_predicted_line
@@ -141,11 +144,12 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         facts=_facts(found),
         warnings=[_capital(f"{line}.") for line in (*found.warnings, *lost)],
         classes=_score_rows(found, scores),
+        tables=_tables(found, scores),
         others=[
             (name, number_text(value), interval_text(found.intervals.get(name)))
             for name, value in metrics.items()
-            if name in ("accuracy", "seg", "det", "op_csb", *SEGMENT_SCORES)
-            or name.startswith(("dice_per_patient", "objects/"))
+            if name in ("accuracy", "seg", "det", "op_csb", "pq", *MATCH_VALUES, *SEGMENT_SCORES)
+            or name.startswith(("dice_per_patient", "objects/", *(f"{score}/" for score in SURFACE_SCORES)))
             if isinstance(value, int | float) and not math.isnan(value)
         ],
         patients=[
@@ -251,13 +255,28 @@ def _score_rows(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreRow]
 
 def _score_cells(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str, str, str]:
     """IoU, its interval, Dice, its interval."""
-    iou, dice = f"iou/{name}", f"dice/{name}"
-    return (
-        number_text(scores[iou]),
-        interval_text(intervals.get(iou)),
-        number_text(scores[dice]),
-        interval_text(intervals.get(dice)),
-    )
+    return (*_cell(intervals, scores, f"iou/{name}"), *_cell(intervals, scores, f"dice/{name}"))
+
+
+def _cell(intervals: Intervals, scores: Mapping[str, float], name: str) -> tuple[str, str]:
+    """A score and its interval."""
+    return number_text(scores[name]), interval_text(intervals.get(name))
+
+
+def _tables(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreTable]:
+    """Precision, recall and specificity of every class; of objects average precision and F1 at every threshold."""
+    rows = [
+        (name, [_cell(found.intervals, scores, f"{kind}/{name}") for kind in RATES])
+        for name in found.evaluation.classes
+    ]
+    tables = [ScoreTable("Precision, recall and specificity", ["class", *RATES], rows)]
+    if f"ap{THRESHOLDS[0]}" in scores:
+        rows = [
+            (f"{t / 100:.2f}", [_cell(found.intervals, scores, f"{kind}{t}") for kind in ("ap", "f1_")])
+            for t in THRESHOLDS
+        ]
+        tables.append(ScoreTable("Objects at a threshold", ["objects, IoU from", "AP", "F1"], rows))
+    return tables
 
 
 def _image_columns(evaluation: Evaluation) -> list[str]:

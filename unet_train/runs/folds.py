@@ -21,7 +21,6 @@ from unet_train.config.typed import typed
 from unet_train.data.layouts.custom import CustomKeys
 from unet_train.errors import UserError
 from unet_train.log import LOGGER, log_to
-from unet_train.metrics.confusion import scores_from_margins
 from unet_train.metrics.intervals import basis
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
 from unet_train.metrics.volume import SUMMARISED
@@ -220,9 +219,7 @@ def _write_tables(folder: Path, evaluations: Sequence[EvaluationRecord]) -> None
     rows: list[list[object]] = []
     for fold, evaluation in enumerate(evaluations):
         for image in _images(evaluation):
-            scores = scores_from_margins(image.pixels.astype(float), classes, background=background)
-            if image.objects is not None:
-                scores |= image.objects.scores()
+            scores = image.scores(classes, background=background)
             if not rows:
                 rows.append(["fold", "key", "group", *scores])
             cells = ["" if math.isnan(value) else f"{value:.6g}" for value in scores.values()]

@@ -297,7 +297,19 @@ def _scores(checkpoint: Checkpoint, source: Path) -> list[str]:
 
 
 def _table(metrics: Mapping[str, object]) -> list[str]:
-    names = ("iou/", "dice", "accuracy", "seg", "det", "op_csb")
+    names = (
+        "iou/",
+        "dice",
+        "precision/",
+        "recall/",
+        "accuracy",
+        "seg",
+        "det",
+        "op_csb",
+        "ap50",
+        "ap75",
+        "pq",
+    )
     rows = [
         f"| {name} | {value:.4f} |"
         for name, value in ((str(k).removeprefix("val/"), v) for k, v in metrics.items())

@@ -21,9 +21,11 @@ from unet_train.metrics.confusion import (
     never_predicted,
     scores_from_counts,
 )
+from unet_train.metrics.matching import MATCH_SUMS, MATCH_VALUES, ObjectMatches, match_objects, match_scores
 from unet_train.metrics.object_errors import ObjectErrors, count_errors, object_errors
 from unet_train.metrics.pooled import ImageCounts, PooledCounts
-from unet_train.metrics.segments import SEGMENT_SCORES, segment_scores
+from unet_train.metrics.segments import segment_scores
+from unet_train.metrics.surface import surface_scores
 from unet_train.nearest import nearest
 from unet_train.training.distributed import DistributedContext
 from unet_train.training.losses import Loss
@@ -48,6 +50,10 @@ class ImageResult:
         What SEG and DET are made of, where objects were asked for and the truth has them.
     errors : ObjectErrors or None
         What became of each object, likewise.
+    matches : ObjectMatches or None
+        The same objects matched one to one, likewise.
+    values : dict
+        Those of the `scores` whose mean over the images is the score of all of them.
     """
 
     key: str
@@ -58,11 +64,18 @@ class ImageResult:
     loss: float = float("nan")
     objects: ChallengeCounts | None = None
     errors: ObjectErrors | None = None
+    matches: ObjectMatches | None = None
+    values: dict[str, float] = field(default_factory=dict)
 
     @property
     def seg(self) -> float:
         """SEG of this image; NaN without objects."""
         return self.objects.scores().get("seg", math.nan) if self.objects is not None else math.nan
+
+    def add_values(self, values: Mapping[str, float]) -> None:
+        """Add scores that are means over images."""
+        self.values |= values
+        self.scores |= values
 
 
 @dataclass
@@ -83,17 +96,10 @@ class Evaluation:
     def scores(self) -> dict[str, float]:
         """``iou/<class>``, ``iou/mean``, ``dice/…``, ``accuracy`` over all pixels of all images.
 
-        With ``seg``, ``det``, ``op_csb`` over all objects of all images, as far as their truth is there, and
-        ``v_rand``, ``v_info``, where they were asked for: means over the images, as in the challenge.
+        With the scores of objects, over all objects of all images, as far as their truth is there, and those that are
+        means over the images that have them.
         """
-        scores = scores_from_counts(self.counts, self.classes, background=self.background)
-        objects = [image.objects for image in self.images if image.objects is not None]
-        if objects:
-            scores |= sum(objects[1:], objects[0]).scores()
-        for name in SEGMENT_SCORES:
-            values = [i.scores[name] for i in self.images if np.isfinite(i.scores.get(name, np.nan))]
-            scores |= {name: float(np.mean(values))} if values else {}
-        return scores
+        return self.pooled().scores()
 
     @property
     def has_objects(self) -> bool:
@@ -115,7 +121,12 @@ class Evaluation:
 
     def image_counts(self) -> list[ImageCounts]:
         """The sums that the scores are made of, per image."""
-        return [ImageCounts.of(i.key, i.group, i.counts, i.objects) for i in self.images]
+        return [
+            ImageCounts.of(
+                i.key, i.group, i.counts, i.objects, i.matches.sums if i.matches else None, i.values
+            )
+            for i in self.images
+        ]
 
     def pooled(self) -> PooledCounts:
         """The same, per group."""
@@ -165,6 +176,7 @@ def evaluate(
     look: Look | None = None,
     objects: bool = False,
     boundary: int | None = None,
+    surface_tolerance: float | None = None,
     context: DistributedContext | None = None,
 ) -> Evaluation:
     """Predict every record whole, at native size, and count pixels against its scoring truth.
@@ -185,6 +197,8 @@ def evaluate(
         Also cut out objects and count them as the Cell Tracking Challenge does.
     boundary : int or None
         The class between segments: score those as the ISBI 2012 challenge does.
+    surface_tolerance : float or None
+        Also measure the distances between outlines, with this tolerance in pixels.
     context : DistributedContext or None
         Records are shared out over the processes; every process gets the whole result.
 
@@ -217,15 +231,27 @@ def evaluate(
             found, margin = predictor.objects(prediction), predictor.data.margin
             result.objects = ChallengeCounts()
             result.objects.add(found, truth.instances, truth.markers, margin=margin)
+            unknown = truth.classes == IGNORE
             result.errors = object_errors(
-                drop_outside_field(found, margin),
-                truth.instances,
-                unknown=truth.classes == IGNORE,
-                markers=truth.markers,
+                drop_outside_field(found, margin), truth.instances, unknown=unknown, markers=truth.markers
             )
+            result.matches = match_objects(
+                found, truth.instances, unknown=unknown, markers=truth.markers, margin=margin
+            )
+            result.scores |= match_scores(result.matches.sums)
+            result.add_values(result.matches.values())
+        elif objects:  # no truth of objects: the scores are there, and empty
+            result.scores |= match_scores(np.zeros(len(MATCH_SUMS)))
+            result.add_values(dict.fromkeys(MATCH_VALUES, float("nan")))
         results.append((place, result))
         if boundary is not None:
-            result.scores |= segment_scores(prediction.classes, truth.classes, boundary)
+            result.add_values(segment_scores(prediction.classes, truth.classes, boundary))
+        if surface_tolerance is not None:
+            first = first_counted(background)
+            distances = surface_scores(
+                prediction.classes, truth.classes, classes, first=first, tolerance=surface_tolerance
+            )
+            result.add_values(distances)
         if look is not None:
             look(record, image, truth, prediction)
     gathered = sorted(

@@ -11,7 +11,7 @@ leaves out::
         value = loss(model(batch.image), batch.target, batch.weight, totals=totals)
         (value * world_size).backward()  # DDP averages the gradients over the processes; this undoes it
 
-The only term that is not a sum over images is Dice with ``batch=True``; see there.
+The only terms that are not sums over images are Dice and Tversky with ``batch=True``; see there.
 
 The sigmoid head (one channel) is read as a softmax whose background logit is 0, which is the same function,
 so that each term is written once.
@@ -300,7 +300,7 @@ class Dice(Term):
     ) -> None:
         super().__init__()
         if smooth <= 0:
-            raise UserError(f"loss.terms: dice.smooth={smooth} must be > 0")
+            raise UserError(f"loss.terms: {self.name}.smooth={smooth} must be > 0")
         self.smooth, self.batch, self.background = float(smooth), batch, background
         self.only_present = only_present
 
@@ -313,20 +313,148 @@ class Dice(Term):
         over = (0, 2, 3) if self.batch else (2, 3)
         p_sum, y_sum = p.sum(over)[..., first:], y.float().sum(over)[..., first:]
         both = (p * y).sum(over)[..., first:]
-        loss = 1 - (2 * both + self.smooth) / (p_sum + y_sum + self.smooth)
-        if self.only_present:
-            present = (y_sum > 0).float()
-            # The mean over the present classes of each image; an image with none of them counts 0.
-            return ((loss * present).sum(-1) / present.sum(-1).clamp_min(1)).sum()
-        # An image (batch) without a valid pixel has p_sum = 0 and so a loss of exactly 0.
-        return loss.mean(-1).sum()
+        # An image (batch) without a valid pixel has sums of 0 and so a loss of exactly 0.
+        return _over_classes(self.ratio_loss(both, p_sum, y_sum), y_sum, only_present=self.only_present)
+
+    def ratio_loss(self, both: Tensor, p_sum: Tensor, y_sum: Tensor) -> Tensor:
+        """The loss of each class from Σpy, Σp and Σy, all of one shape; 0 where all three are 0."""
+        return 1 - (2 * both + self.smooth) / (p_sum + y_sum + self.smooth)
 
     def total(self, labels: Labels) -> Tensor:
-        counted = labels.valid
-        if self.only_present and not self.background:
-            counted = counted & (labels.ids > 0)
+        counted = _counted(labels, background=self.background, only_present=self.only_present)
         counted = counted.any() if self.batch else counted.flatten(1).any(1)
         return counted.float().sum()
+
+
+class Tversky(Dice):
+    """Tversky loss (Salehi et al., arXiv:1706.05721): 1 − (TP + s)/(TP + α·FP + β·FN + s), averaged as Dice.
+
+    TP = Σpy, FP = Σp(1 − y), FN = Σ(1 − p)y, per image and class. α = β = ½ is Dice with a smoothing of 2s.
+
+    Parameters
+    ----------
+    alpha, beta : float
+        Weights ≥ 0 of false positives and false negatives, one of them > 0. β > α finds more of small classes, at the
+        price of false positives; 0.3 and 0.7 are the paper's choice.
+    smooth, batch, background, only_present
+        As in `Dice`.
+    """
+
+    name = "tversky"
+
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 1.0,
+        batch: bool = False,
+        background: bool = False,
+        only_present: bool = False,
+    ) -> None:
+        super().__init__(smooth, batch, background, only_present)
+        if min(alpha, beta) < 0 or max(alpha, beta) <= 0:
+            raise UserError(
+                f"loss.terms: {self.name}.alpha={alpha}, beta={beta} must be ≥ 0, and one of them > 0"
+            )
+        self.alpha, self.beta = float(alpha), float(beta)
+
+    def ratio_loss(self, both: Tensor, p_sum: Tensor, y_sum: Tensor) -> Tensor:
+        wrong = self.alpha * (p_sum - both) + self.beta * (y_sum - both)
+        return 1 - (both + self.smooth) / (both + wrong + self.smooth)
+
+
+class Lovasz(Term):
+    """Lovász-softmax (Berman et al., arXiv:1705.08790): the convex extension of 1 − IoU, per image and class.
+
+    Averaged over classes and images as Dice. Pixel weights and class weights do not enter. It has no gradient but for
+    the worst pixel of a class that is absent, so that cross-entropy beside it is advisable.
+
+    Parameters
+    ----------
+    background : bool
+        Count class 0 as well.
+    only_present : bool
+        Leave out the classes that an image does not contain, as the paper does.
+    """
+
+    name = "lovasz"
+
+    def __init__(self, background: bool = False, only_present: bool = True) -> None:
+        super().__init__()
+        self.background, self.only_present = background, only_present
+
+    def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
+        first = 0 if self.background else 1
+        p = log_p.exp().flatten(2)[:, first:]
+        ids = torch.arange(first, first + p.shape[1], device=p.device)[:, None]
+        valid = labels.valid.flatten(1)[:, None]
+        y = (labels.ids.flatten(1)[:, None] == ids) & valid
+        errors = torch.where(valid, (y.float() - p).abs(), 0.0)
+        # Ignored pixels come last, behind valid ones without an error, and add nothing.
+        order = torch.where(valid, errors.detach(), -1.0).argsort(-1, descending=True)
+        errors, sorted_y = errors.gather(-1, order), y.gather(-1, order)
+        # Counted in whole numbers, which float32 holds up to 2^24 pixels only.
+        hits = sorted_y.cumsum(-1, dtype=torch.int64)
+        y_sum = hits[..., -1:]
+        place = torch.arange(1, errors.shape[-1] + 1, device=p.device)
+        # With the i worst pixels wrong, the intersection has lost `hits` and the union has won the others.
+        jaccard = 1 - (y_sum - hits).float() / (y_sum + place - hits).float()
+        slopes = torch.cat([jaccard[..., :1], jaccard[..., 1:] - jaccard[..., :-1]], -1)
+        loss = (errors * slopes).sum(-1)
+        return _over_classes(loss, y_sum[..., 0].float(), only_present=self.only_present)
+
+    def total(self, labels: Labels) -> Tensor:
+        counted = _counted(labels, background=self.background, only_present=self.only_present)
+        return counted.flatten(1).any(1).float().sum()
+
+
+class TopKCrossEntropy(Term):
+    """Cross-entropy averaged over the hardest pixels of each image (Wu et al., arXiv:1605.06885).
+
+    Of an image with n known pixels, ⌊share·n⌋ count, at least one. Pixel weights and class weights do not enter: which
+    pixels they would weigh is not known beforehand.
+
+    Parameters
+    ----------
+    share : float
+        In (0, 1]; 1 is the cross-entropy.
+    """
+
+    name = "topk_cross_entropy"
+
+    def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise UserError(f"loss.terms: {self.name}.share={share} must be > 0 and ≤ 1")
+        self.share = float(share)
+
+    def kept(self, labels: Labels) -> Tensor:
+        """N int64: how many pixels of each image count."""
+        known = labels.valid.flatten(1).sum(1)
+        return torch.minimum((known * self.share).long().clamp_min(1), known)
+
+    def numerator(self, log_p: Tensor, labels: Labels) -> Tensor:
+        loss = F.nll_loss(log_p, labels.ids, reduction="none").flatten(1)
+        order = torch.where(labels.valid.flatten(1), loss.detach(), -1.0).argsort(-1, descending=True)
+        counted = torch.arange(loss.shape[1], device=loss.device) < self.kept(labels)[:, None]
+        return torch.where(counted, loss.gather(-1, order), 0.0).sum()
+
+    def total(self, labels: Labels) -> Tensor:
+        return self.kept(labels).sum().float()
+
+
+def _over_classes(loss: Tensor, y_sum: Tensor, *, only_present: bool) -> Tensor:
+    """Mean over the classes (last axis), summed over the images; `y_sum` holds the pixels of each class."""
+    if only_present:
+        present = (y_sum > 0).float()
+        # The mean over the present classes of each image; an image with none of them counts 0.
+        return ((loss * present).sum(-1) / present.sum(-1).clamp_min(1)).sum()
+    return loss.mean(-1).sum()
+
+
+def _counted(labels: Labels, *, background: bool, only_present: bool) -> Tensor:
+    """N×H×W bool: an image counts in a mean over images if it has one of these pixels."""
+    return labels.valid & (labels.ids > 0) if only_present and not background else labels.valid
 
 
 class WeightedSum(Loss):
@@ -379,8 +507,8 @@ def build_loss(
     needs_weight : bool
         The data brings border weights: let those terms refuse to run without.
     background : bool
-        Whether class 0 is the background: where there is none, Dice counts class 0 unless its own key
-        ``background`` says otherwise.
+        Whether class 0 is the background: where there is none, terms over classes (Dice, Tversky, Lovász) count class 0
+        unless their own key ``background`` says otherwise.
 
     Raises
     ------
