@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from unet_train.config.checks import check_scale
 from unet_train.config.command_line import lay_over, quote_paths, split_partial
 from unet_train.config.compose import compose_command
 from unet_train.config.schema import TrainConfig
@@ -77,6 +78,43 @@ def test_mistakes_are_said_in_one_line(typed, says):
 def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
     with pytest.raises(UserError, match=r"encoder .*kind, variant"):
         compose_command("train", ["encoder=efficientnet", "encoder.depth=50"])
+
+
+@pytest.mark.parametrize("wrong", ["half", "true", "[1,2]", "null"])
+def test_a_scale_is_a_number_or_auto(wrong):
+    for scale in ("0.5", "2", "auto"):
+        check_scale(compose_command("train", [f"dataset.scale={scale}"]).config.dataset.scale)
+    with pytest.raises(UserError, match=r"dataset\.scale=.*: a number, such as 0\.5, or auto"):
+        check_scale(compose_command("train", [f"dataset.scale={wrong}"]).config.dataset.scale)
+
+
+def test_keys_of_a_recipe_that_another_choice_leaves_unused_are_named():
+    """The recipe's target and scale would be lost in silence with one's own folder."""
+
+    def told(*words):
+        return compose_command("train", [*words, "dataset.root=here"]).notes
+
+    (note,) = told("experiment=dic_hela", "dataset=folder")
+    assert note == (
+        "experiment=dic_hela with dataset=folder: not used are the recipe's dataset.labels=both dataset.scale=0.5 "
+        "dataset.target=foreground_core 'dataset.target_params={width:8}' dataset.normalisation=image dataset.ring=8; "
+        "to use them all the same, say dataset.scale=0.5 dataset.target=foreground_core "
+        "'dataset.target_params={width:8}' dataset.normalisation=image"
+    )
+    (note,) = told(
+        "experiment=dic_hela", "dataset=folder", "dataset.scale=0.25", "dataset.target_params.width=4"
+    )
+    assert "scale" not in note
+    assert "target_params" not in note
+    assert told("experiment=dic_hela", "dataset=dic_hela", "dataset.scale=1") == ()
+    assert told("dataset=folder") == ()
+    (note,) = told("experiment=dic_hela", "encoder=resnet", "weights=random", "model.norm=group")
+    assert note == (
+        "experiment=dic_hela with encoder=resnet: not used are the recipe's 'model.decoder_channels=[96,64,32,16,16]' "
+        "model.input_skip=16"
+    )
+    (note,) = told("experiment=dic_hela", "augmentation=none")
+    assert note.endswith("to use them all the same, say augmentation.crop_size=192")
 
 
 def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():

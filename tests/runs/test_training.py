@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
-from unet_train.data.io.images import read_image
+from unet_train.data.io.images import read_image, write_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
 from unet_train.errors import UserError
@@ -59,7 +59,7 @@ EXPLODES = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_grad_norm=null",
 
 def test_the_run_folder_holds_what_is_promised(tiny_run):
     files = ("config.yaml", "split.json", "data.json", "data.png", "best.pt", "last.pt", "train.log")
-    for name in (*files, "metrics.csv"):
+    for name in (*files, "metrics.csv", "crops.png", "curves.png"):
         assert (tiny_run / name).is_file(), name
     assert list((tiny_run / "tensorboard").iterdir())
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
@@ -96,6 +96,74 @@ def test_the_data_are_shown_before_the_first_step_and_not_again(tmp_path, run_co
     assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
     assert len(shown()) == 1
     assert not (run / "data.png").exists()
+
+
+def test_training_crops_are_shown_augmented_with_the_target_that_is_learnt(
+    tmp_path, run_command, write_images, capsys
+):
+    """Images of one red value each, inverted by the augmentation: the sheet shows the inverse, the data as they are."""
+    reds = [40, 80, 120, 160, 200]
+
+    def red(i, _):
+        return np.full((48, 64, 3), (reds[i], 0, 0), np.uint8)
+
+    data, run = write_images(tmp_path / "mine", image=red), tmp_path / "run"
+    words = [*TINY, "dataset=folder", f"dataset.root={data}", f"hydra.run.dir={run}", "split.val_fraction=0"]
+    words += ["augmentation.transforms=[{name: InvertImg, p: 1}]", "trainer.epochs=1"]
+    assert run_command("train", *words, "dataset.target=foreground_border") == 0
+
+    def colours(name):
+        return set(map(tuple, read_image(run / name).reshape(-1, 3).tolist()))
+
+    inverted = {(255 - value, 255, 255) for value in reds}
+    assert inverted <= colours("crops.png"), "two of each in eight crops"
+    assert not inverted & colours("data.png")
+    assert {(value, 0, 0) for value in reds} <= colours("data.png")
+    both = [(230, 159, 0), (86, 180, 233)]  # inner and border
+    assert set(both) <= colours("crops.png")
+    assert not set(both) <= colours("data.png")
+    said = capsys.readouterr().out
+    assert str(run / "crops.png") in said
+    assert str(run / "curves.png") in said
+    assert "experiment=smoke with dataset=folder: not used are the recipe's dataset.images=4" in said
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    (event,) = events.Images("crops")
+    (tmp_path / "shown.png").write_bytes(event.encoded_image_string)
+    np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), read_image(run / "crops.png"))
+
+
+def test_the_recipe_for_cells_works_at_a_scale_by_their_size_and_keeps_it(tmp_path, run_command, capsys):
+    root, run = tmp_path / "mine", tmp_path / "run"
+    for i in range(3):
+        mask = np.zeros((160, 170), np.uint8)
+        cv2.circle(mask, (80, 80), 50 + i, 7, -1)
+        write_image(root / "masks" / f"{i}.png", mask)
+        write_image(root / "images" / f"{i}.png", mask * 20)
+    small = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=64", "trainer.epochs=1"]
+    small += ["trainer.samples_per_epoch=4", "trainer.batch_size=2", f"hydra.run.dir={run}"]
+    assert run_command("train", "experiment=cells", f"dataset.root={root}", *small) == 0
+    assert "dataset.scale=0.5" in capsys.readouterr().out
+    assert yaml.safe_load((run / "config.yaml").read_text())["dataset"]["scale"] == 0.5
+    assert load(run / "best.pt")["data"]["scale"] == 0.5
+    assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
+    assert "pixels across" not in capsys.readouterr().out, "settled"
+
+
+def test_the_curves_are_drawn_anew_after_a_longer_run(tmp_path, run_command):
+    run = tmp_path / "run"
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={run}") == 0
+    before = read_image(run / "curves.png")
+    assert run_command("train", f"resume={run}", "trainer.epochs=3") == 0
+    assert not np.array_equal(before, read_image(run / "curves.png"))
+
+
+def test_curves_that_cannot_be_drawn_cost_a_line_and_not_the_run(tmp_path, run_command, capsys):
+    run = tmp_path / "run"
+    (run / "curves.png").mkdir(parents=True)
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={run}") == 0
+    said = capsys.readouterr().out
+    assert f"warning: {run / 'curves.png'}: cannot be written" in said
+    assert (run / "best.pt").is_file()
 
 
 def test_a_run_that_failed_before_its_first_save_leaves_the_folder_to_a_better_try(
