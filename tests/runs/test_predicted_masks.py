@@ -141,6 +141,12 @@ def test_neither_a_model_nor_masks_nor_a_truth(tmp_path, run_command, capsys):
     assert "dataset=folder" in capsys.readouterr().err
 
 
+def test_drawn_images_have_no_files_to_compare_with(tmp_path, run_command, capsys):
+    write_image(tmp_path / "p" / "a.png", np.zeros((9, 9), np.uint8))
+    assert run_command("eval", f"predictions={tmp_path / 'p'}", "dataset=demo") == 2
+    assert "unet-data demo" in capsys.readouterr().err
+
+
 def test_what_predict_wrote_scores_as_the_model_does(drawn, threshold_model, run_command):
     from unet_train.config.compose import compose_command
 

@@ -14,7 +14,7 @@ import numpy as np
 from unet_train.config.checks import expand
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import is_picture_name, read_stored
-from unet_train.data.layouts.common import refuse_binary
+from unet_train.data.layouts.common import FilesSource, refuse_binary
 from unet_train.data.layouts.folder import FolderSource, fitted
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.masks.legend import Legend, find_legend
@@ -114,7 +114,18 @@ def find_predicted_masks(
             f"predictions={folder}: the truth tells objects apart and these are class maps without objects; name a "
             "folder of masks with one number per object"
         )
+    if CLASSES not in written and not data.has_instances and len(data.classes) != 2:
+        raise UserError(
+            f"predictions={folder}: holds objects alone, and the truth has {len(data.classes)} classes; name a "
+            "folder of class maps"
+        )
     records = source.records()
+    drawn = next((record.image for record in records if record.image.startswith("<")), None)
+    if drawn is not None:
+        raise UserError(
+            f"predictions={folder}: the images of {data.name} are drawn, not files; unet-data demo output=FOLDER "
+            "writes such, to be scored with dataset=folder"
+        )
     classes: dict[str, Callable[[], np.ndarray]] = {}
     objects: dict[str, Callable[[], np.ndarray]] = {}
     if CLASSES in written:
@@ -122,7 +133,7 @@ def find_predicted_masks(
         classes = _class_maps(paths, records, source, data, find_legend(written[CLASSES]), notes)
     if OBJECTS in written and (data.has_instances or not classes):
         paths = _paired(records, root, written[OBJECTS], notes)
-        objects = _object_maps(paths, records)
+        objects = _object_maps(paths, records, source)
     if data.has_instances and classes:
         alone = sorted(classes.keys() - objects.keys())
         if alone:
@@ -165,9 +176,7 @@ def _paired(records: Sequence[Record], root: str | None, folder: Path, notes: li
 
 
 def _path_of(record: Record, root: str | None) -> str:
-    """The image's path below the root; a drawn image has its key."""
-    if record.image.startswith("<"):
-        return record.key
+    """The image's path below the root."""
     path = Path(record.image)
     below = os.path.relpath(path, expand(root)) if root else path.name
     return (path.name if below.startswith("..") else below).replace(os.sep, "/")
@@ -186,26 +195,36 @@ def _file_alone(name: Name) -> Name:
     return replace(name, stem=name.stem.rpartition("/")[2], part=None)
 
 
+def _declared_channels(source: Source) -> int | None:
+    """Channels of the images, where that was said: it decides which axis of a tif is which."""
+    return source.declared_channels if isinstance(source, FilesSource) else None
+
+
 # --- what the files say -------------------------------------------------------------------------------
-def _object_maps(paths: Readings, records: Sequence[Record]) -> dict[str, Callable[[], np.ndarray]]:
+def _object_maps(
+    paths: Readings, records: Sequence[Record], source: Source
+) -> dict[str, Callable[[], np.ndarray]]:
     by_key = {record.key: record for record in records}
-    readers = {key: partial(_read_objects, own, by_key[key]) for key, own in paths.items()}
+    readers = {
+        key: partial(_read_objects, own, by_key[key], _declared_channels(source))
+        for key, own in paths.items()
+    }
     for reader in readers.values():
         reader()
     return dict(readers)
 
 
-def _read_objects(paths: tuple[str, ...], record: Record) -> np.ndarray:
+def _read_objects(paths: tuple[str, ...], record: Record, channels: int | None) -> np.ndarray:
     """H×W int32: one file of numbers, or several that hold an object each."""
     if len(paths) == 1:
         stored = read_stored(paths[0], page=record.page)
-        labels = fitted(paths[0], MaskReader(objects=True).labels(paths[0], stored), record, None)
+        labels = fitted(paths[0], MaskReader(objects=True).labels(paths[0], stored), record, channels)
         objects = labels.astype(np.int32)
         if objects.min() < 0:
             raise UserError(f"{paths[0]}: negative values are no object numbers")
         refuse_binary(paths[0], objects)
         return objects
-    marked = [fitted(path, foreground_of(read_stored(path)), record, None) for path in paths]
+    marked = [fitted(path, foreground_of(read_stored(path)), record, channels) for path in paths]
     objects = np.zeros(marked[0].shape, np.int32)
     for number, pixels in enumerate(marked, 1):
         objects[pixels] = number
@@ -224,9 +243,10 @@ def _class_maps(
     for own in paths.values():
         if len(own) > 1:
             raise UserError(f"{own[0]}, {own[1]}: two predictions for one image; keep one of them")
+    channels = _declared_channels(source)
     found: set[int] = set()
     for key, (path,) in paths.items():
-        found.update(distinct(_numbers(path, by_key[key], None)))
+        found.update(distinct(_numbers(path, by_key[key], channels, None)))
     values = sorted(found)
     reader = source.mask_reader if isinstance(source, FolderSource) and legend is None else None
     if reader is not None and reader.colours is None and (reader.threshold is None or len(values) <= 2):
@@ -236,22 +256,23 @@ def _class_maps(
     else:
         table = _table(values, source, data, legend, next(iter(paths.values()), ("",))[0], notes)
     readers = {
-        key: partial(_read_classes, path, by_key[key], reader, table) for key, (path,) in paths.items()
+        key: partial(_read_classes, path, by_key[key], channels, reader, table)
+        for key, (path,) in paths.items()
     }
     for read in readers.values():
         read()
     return dict(readers)
 
 
-def _numbers(path: str, record: Record, reader: MaskReader | None) -> np.ndarray:
+def _numbers(path: str, record: Record, channels: int | None, reader: MaskReader | None) -> np.ndarray:
     """The numbers of one file, H×W, of the image's size."""
     stored = read_stored(path, page=record.page)
     coloured = stored.array.ndim == 3
-    return fitted(path, (reader or MaskReader(objects=coloured)).labels(path, stored), record, None)
+    return fitted(path, (reader or MaskReader(objects=coloured)).labels(path, stored), record, channels)
 
 
 def _read_classes(
-    path: str, record: Record, reader: MaskReader | None, table: Mapping[int, int]
+    path: str, record: Record, channels: int | None, reader: MaskReader | None, table: Mapping[int, int]
 ) -> np.ndarray:
     """H×W uint8 class ids.
 
@@ -260,7 +281,7 @@ def _read_classes(
     UserError
         A value that is not in the table.
     """
-    labels = _numbers(path, record, reader)
+    labels = _numbers(path, record, channels, reader)
     classes = np.full(labels.shape, IGNORE, np.uint8)
     for value in distinct(labels):
         if value not in table:
