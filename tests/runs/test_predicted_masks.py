@@ -191,6 +191,11 @@ def test_objects_that_predict_wrote_score_as_the_model_does(tmp_path, threshold_
     model_scores, found = json.loads((tmp_path / "m" / "metrics.json").read_text()), metrics_of(tmp_path)
     assert all(found[f"objects/{kind}"] for kind in ("merged", "missed", "invented"))
     check_alike(model_scores, found)
+    (tmp_path / "p" / "objects").rename(tmp_path / "objects")
+    assert run_command("eval", *words_of(tmp_path, "dataset.instances=true", *SHORT)) == 0
+    assert metrics_of(tmp_path)["iou/object"] == pytest.approx(model_scores["iou/object"])
+    assert "seg" not in metrics_of(tmp_path)
+    (tmp_path / "objects").rename(tmp_path / "p" / "objects")
     (tmp_path / "p" / "classes").rename(tmp_path / "aside")  # the numbers alone say the same here
     assert run_command("eval", *words_of(tmp_path, "dataset.instances=true")) == 0
     check_alike(model_scores, metrics_of(tmp_path))

@@ -110,10 +110,8 @@ def find_predicted_masks(
     if not written:
         written = {OBJECTS if data.has_instances and find_legend(top) is None else CLASSES: top}
     if data.has_instances and OBJECTS not in written:
-        raise UserError(
-            f"predictions={folder}: the truth tells objects apart and these are class maps without objects; name a "
-            "folder of masks with one number per object"
-        )
+        notes.append(f"{written[CLASSES]} holds classes and no objects, so that classes alone are scored")
+        data = replace(data, has_instances=False)
     if CLASSES not in written and not data.has_instances and len(data.classes) != 2:
         raise UserError(
             f"predictions={folder}: holds objects alone, and the truth has {len(data.classes)} classes; name a "
