@@ -1,4 +1,4 @@
-"""`unet-eval`: a checkpoint measured per class."""
+"""`unet-eval`: a checkpoint, or masks that are there already, measured per class."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from unet_train.config.checks import check_dataset, check_output, check_own_enco
 from unet_train.config.command_line import split_partial
 from unet_train.config.compose import compose_command
 from unet_train.config.folds import holds_folds, with_folds
+from unet_train.errors import UserError
 
 
 def main() -> None:
@@ -19,22 +20,29 @@ def evaluate(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "eval")
     overrides, partial = split_partial(arguments.overrides, ("dataset", "split"))
     composed = compose_command("eval", overrides, arguments.config_dir)
-    for name in with_folds([composed.config.ckpt]):
+    ckpt, predictions = composed.config.ckpt, composed.config.predictions
+    if ckpt is not None and predictions is not None:
+        raise UserError(
+            "ckpt and predictions: a model is scored, or masks that are there already; leave one out"
+        )
+    if ckpt is None and predictions is None:
+        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or predictions=FOLDER to score masks)")
+    for name in with_folds([ckpt] if ckpt is not None else []):
         find_checkpoint(name)
     check_own_encoder(composed.config.encoder)
     check_output(composed.config.output)
     if composed.config.dataset is not None:
         check_dataset(composed.config.dataset)
     shell.tell_loading()
-    if holds_folds(composed.config.ckpt):
+    if ckpt is not None and holds_folds(ckpt):
         from unet_train.runs.folds import eval_folds
 
         eval_folds(composed.config, partial, arguments.raw)
         return 0
     from unet_train.runs.evaluation import eval_run
 
-    eval_run(composed.config, partial, arguments.raw)
-    return 0
+    metrics = eval_run(composed.config, partial, arguments.raw)
+    return 1 if metrics.get("missing") else 0
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ INTRO = {
 
   unet-eval ckpt=runs/demo/…/best.pt
   unet-eval ckpt=runs/demo/… part=val
-  unet-eval ckpt=best.pt dataset=folder dataset.root=other_images part=all""",
+  unet-eval ckpt=best.pt dataset=folder dataset.root=other_images part=all
+  unet-eval predictions=masks dataset=folder dataset.root=other_images""",
     "predict": """Predict masks for new images.
 
   unet-predict ckpt=runs/demo/…/best.pt input=new_images output=masks

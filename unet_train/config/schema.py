@@ -300,9 +300,13 @@ class TrainConfig:
 class EvalConfig:
     """Everything `unet-eval` is told."""
 
-    ckpt: str = key("checkpoint to evaluate, runs/…/best.pt, or a run folder")
+    ckpt: str | None = key("checkpoint to evaluate, runs/…/best.pt, or a run folder")
+    predictions: str | None = key(
+        "in place of ckpt: a folder of masks to score, such as the output of unet-predict; needs dataset=…"
+    )
     part: str | None = key(
-        "what is scored; null: test if the split has one, else val", choices=("train", "val", "test", "all")
+        "what is scored; null: test if the split has one, else val; of predictions all",
+        choices=("train", "val", "test", "all"),
     )
     tta: bool | str = key(_TTA, choices=TTA)
     threshold: Any = key(_THRESHOLD)
@@ -450,6 +454,7 @@ SECTIONS: dict[str, tuple[str, Mapping[str, type]]] = {
 
 PATH_KEYS = (
     "ckpt",
+    "predictions",
     "weights.path",
     "dataset.root",
     "dataset.group_csv",

@@ -15,6 +15,8 @@ from torch import nn
 
 from unet_train.data.description import DataDescription
 from unet_train.data.io.images import image_size, read_image, scale_pixels
+from unet_train.data.loading.normaliser import Normaliser
+from unet_train.data.records import Record
 from unet_train.data.targets import Target, get_target
 from unet_train.errors import UserError
 from unet_train.inference.decision import class_ids
@@ -37,11 +39,20 @@ class Prediction:
         P×H×W float32 over the data set's own classes.
     classes : ndarray
         H×W uint8 class ids.
+    instances : ndarray or None
+        H×W int32 object ids where they were given with the classes; None: they are cut out of `outputs`.
     """
 
     outputs: np.ndarray
     probabilities: np.ndarray
     classes: np.ndarray
+    instances: np.ndarray | None = None
+
+    @classmethod
+    def of_masks(cls, classes: np.ndarray, instances: np.ndarray | None) -> Self:
+        """One that comes from masks, without any probabilities."""
+        nothing = np.zeros((0, *classes.shape), np.float32)
+        return cls(nothing, nothing, classes, instances)
 
     def __repr__(self) -> str:
         height, width = self.classes.shape
@@ -213,6 +224,25 @@ class Predictor:
             If it is no image, has other channels than the model, numbers without a rule, or values that are none.
         """
         return self.decode(self.outputs(self._pixels(image), statistics))
+
+    def predict_record(self, record: Record, image: np.ndarray, normaliser: Normaliser) -> Prediction:
+        """Predict one image of a data set.
+
+        Parameters
+        ----------
+        record : Record
+        image : ndarray
+            H×W×C, as the data set's source reads it.
+        normaliser : Normaliser
+            Knows the statistics of the record's image or volume.
+
+        Raises
+        ------
+        UserError
+            See `predict`.
+        """
+        self.check_channels(image, record.image)
+        return self.predict(image, normaliser.statistics(record, image))
 
     def predict_volume(self, slices: Sequence[np.ndarray]) -> list[Prediction]:
         """Predict all slices of a volume.

@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from unet_train.data.io.frame import read_frame
 from unet_train.data.io.large_tif import TifRegions, write_label_tiles
 from unet_train.data.records import IGNORE
 from unet_train.errors import UserError
@@ -162,7 +163,8 @@ def predict_large(
             )
             preview = _Preview(regions, len(data.classes))
             tiles = raster_tiles(preview.watch(blocks), regions.shape[:2], OUTPUT_TILE, Path(output).parent)
-            write_label_tiles(output, tiles, (regions.shape[0], regions.shape[1]), OUTPUT_TILE)
+            size = (regions.shape[0], regions.shape[1])
+            write_label_tiles(output, tiles, size, OUTPUT_TILE, frame=read_frame(path))
         return preview.result()
 
 

@@ -1,4 +1,4 @@
-"""An evaluation told top to bottom: checkpoint, data set, scores, files."""
+"""An evaluation told top to bottom: a checkpoint, or masks that are there already, data set, scores, files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ from unet_train.runs.check_files import check_files
 from unet_train.runs.checkpoint_files import PredictorSettings, load_predictor, tell_views
 from unet_train.runs.counts_file import COUNTS, write_counts
 from unet_train.runs.evaluation_report import Evaluated, write_evaluation_report
-from unet_train.runs.factory import build_source, build_split
+from unet_train.runs.factory import build_source, build_split, class_palette
+from unet_train.runs.knobs import Knobs
 from unet_train.runs.patient_scores import Patients
 from unet_train.runs.pictures import compared, compared_objects
-from unet_train.training.evaluation import Evaluation, ImageResult, evaluate, never_predicted_line
+from unet_train.runs.predicted_masks import PredictedMasks, find_predicted_masks
+from unet_train.training.evaluation import Evaluation, ImageResult, Judged, evaluate, never_predicted_line
 from unet_train.training.run_folder import write_json
 
 UNFIT = re.compile(r"^\.+|[^\w. -]+")
@@ -77,40 +79,126 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     UserError
     """
     log_to(None)
+    if config.predictions is not None:
+        return score_masks(config, words)
     predictor, checkpoint, path = load_judged(config)
     source, records, part, dataset, own = choose_records(config, overrides, checkpoint)
-    name, root = dataset.name, str(dataset.root)
     if tuple(source.classes) != tuple(predictor.data.classes):
         raise UserError(
             f"the data set's classes ({', '.join(source.classes)}) are not the checkpoint's "
             f"({', '.join(predictor.data.classes)}); set dataset.classes"
         )
     refuse_other_values(source, predictor.data)
-    report = check_files(source, records)
-    if report.problems:
-        LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
-        raise UserError(
-            f"{len(report.problems)} problem(s) in the data, listed above, the first: {report.problems[0]}"
-        )
+    hashes = checked_hashes(source, records)
     for note in [*source.notes, *tell_views(config.tta, [predictor])]:
         LOGGER.info(note)
     if source.has_background != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
     trained_on = set(checkpoint.image_hashes.values())
-    seen = [record.key for record in records if report.hashes.get(record.key) in trained_on]
+    seen = [record.key for record in records if hashes.get(record.key) in trained_on]
     warnings = [trained_on_line(seen, len(records))] if seen else []
+    judges = chosen_on(checkpoint, records) if own else []
+    if judges:
+        warnings.append(chosen_on_line(checkpoint, len(judges), len(records)))
+    about = {
+        "chosen_on": len(judges),
+        "ckpt": str(path),
+        "epoch": checkpoint.epoch,
+        "tta": config.tta,
+        "views": list(predictor.views),
+        "settings": PredictorSettings.of(config).knobs.words,
+        "trained_on": len(seen),
+        "trained_on_images": seen,
+    }
+    scored = Scored(predictor, checkpoint, path, source, records, part, dataset, about, warnings)
+    return score(config, scored, words)
 
-    normaliser = Normaliser(source, predictor.data.normalisation)
-    patients = Patients(records) if source.volumes and predictor.data.has_background else None
+
+def score_masks(config: EvalConfig, words: Sequence[str] = ()) -> dict[str, Any]:
+    """Score the masks of a folder as a model's, and name the images without one.
+
+    Parameters
+    ----------
+    config : EvalConfig
+        With `predictions` and a data set.
+    words : sequence of str
+        All words of the command, for the report.
+
+    Returns
+    -------
+    dict
+        As `eval_run`, with the images without a prediction under ``missing``.
+
+    Raises
+    ------
+    UserError
+    """
+    refuse_models_keys(config)
+    source, records, part, dataset = choose_labelled(config)
+    checked_hashes(source, records)
+    masks = find_predicted_masks(
+        str(config.predictions), source, dataset.root, describe_truth(dataset, source, records[0])
+    )
+    for note in [*source.notes, *masks.notes]:
+        LOGGER.info(note)
+    missing = masks.missing(records)
+    warnings = [missing_line(missing, len(records))] if missing else []
+    about = {"predictions": str(config.predictions), "missing": missing, "chosen_on": 0, "trained_on": 0}
+    path = expand(str(config.predictions))
+    return score(config, Scored(masks, None, path, source, records, part, dataset, about, warnings), words)
+
+
+@dataclass
+class Scored:
+    """What goes into an evaluation.
+
+    Attributes
+    ----------
+    judged : Judged
+        A model, or masks.
+    checkpoint : Checkpoint or None
+        The model's.
+    path : Path
+        Of the checkpoint, or the folder of the masks.
+    source, records, part, dataset
+        What it is scored on.
+    about : dict
+        What metrics.json says of its origin.
+    warnings : list of str
+    """
+
+    judged: Predictor | PredictedMasks
+    checkpoint: Checkpoint | None
+    path: Path
+    source: Source
+    records: list[Record]
+    part: str
+    dataset: DatasetKeys
+    about: dict[str, Any]
+    warnings: list[str]
+
+
+def score(config: EvalConfig, scored: Scored, words: Sequence[str]) -> dict[str, Any]:
+    """Score, write the results and say the table; what metrics.json holds, with the folder under ``output``.
+
+    Raises
+    ------
+    UserError
+    """
+    judged, source, records = scored.judged, scored.source, scored.records
+    dataset, part, warnings = scored.dataset, scored.part, scored.warnings
+    name, root = dataset.name, str(dataset.root)
+    normaliser = Normaliser(source, judged.data.normalisation)
+    patients = Patients(records) if source.volumes and judged.data.has_background else None
     started = time.monotonic()
     evaluation = evaluate(
-        predictor,
+        judged,
         source,
         tqdm(records, desc="evaluating", disable=None, leave=False, unit="image"),
         normaliser=normaliser,
         look=patients.look if patients else None,
-        objects=predictor.data.has_instances,
+        objects=judged.data.has_instances,
         boundary=None if dataset.boundary is None else tuple(source.classes).index(dataset.boundary),
         surface_tolerance=config.surface_tolerance if config.surface else None,
     )
@@ -119,9 +207,6 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     pooled = evaluation.pooled()
     unit = "patients" if source.volumes else pooled.unit
     intervals = pooled.intervals() | (patient_intervals(patients.scores) if patients else {})
-    judges = chosen_on(checkpoint, records) if own else []
-    if judges:
-        warnings.append(chosen_on_line(checkpoint, len(judges), len(records)))
     metrics = (
         scores
         | evaluation.object_counts()
@@ -129,25 +214,22 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
             "intervals": intervals,
             "interval_unit": unit,
             "interval_n": len(pooled.groups),
-            "chosen_on": len(judges),
             "background": evaluation.background,
             "n_images": len(evaluation.images),
             "n_empty": sum(image.empty for image in evaluation.images),
             "part": part,
             "dataset": name,
             "root": root,
-            "ckpt": str(path),
-            "epoch": checkpoint.epoch,
-            "tta": config.tta,
-            "views": list(predictor.views),
-            "settings": PredictorSettings.of(config).knobs.words,
             "classes_never_predicted": evaluation.never_predicted(),
-            "trained_on": len(seen),
-            "trained_on_images": seen,
             "seconds": round(time.monotonic() - started, 2),
         }
+        | scored.about
     )
-    folder = results_folder(config, path, f"{name}-{part}", root)
+    folder = (
+        results_folder(config, scored.path, f"{name}-{part}", root)
+        if scored.checkpoint is not None
+        else results_folder(config, Path("predictions"), f"{name}-{part}-{scored.path.name}", root)
+    )
     picture = confusion_matrix_picture(evaluation.counts, evaluation.classes, title=f"{name}, {part}")
     with writing(folder):
         write_per_image(folder / "per_image.csv", evaluation.images)
@@ -155,15 +237,15 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
             write_per_patient(folder / "per_patient.csv", patients.scores)
         write_image(folder / "confusion_matrix.png", picture)
         drawn = draw_extremes(
-            folder / "overlays", predictor, source, records, evaluation, normaliser, config.overlays
+            folder / "overlays", judged, source, records, evaluation, normaliser, config.overlays
         )
         write_counts(folder / COUNTS, evaluation.image_counts(), evaluation.classes)
         report_path = None
         if config.report:
             found = Evaluated(
-                predictor,
-                checkpoint,
-                path,
+                judged,
+                scored.checkpoint,
+                scored.path,
                 source,
                 records,
                 normaliser,
@@ -210,6 +292,90 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     return metrics | {"output": str(folder)}
 
 
+def checked_hashes(source: Source, records: Sequence[Record]) -> Mapping[str, str]:
+    """Content hashes of the images, by key; the data's problems are listed.
+
+    Raises
+    ------
+    UserError
+        If there are any.
+    """
+    report = check_files(source, records)
+    if report.problems:
+        LOGGER.info(format_problems(report, "unet-data check … output=FOLDER writes them"))
+        raise UserError(
+            f"{len(report.problems)} problem(s) in the data, listed above, the first: {report.problems[0]}"
+        )
+    return report.hashes
+
+
+def refuse_models_keys(config: EvalConfig) -> None:
+    """Refuse what tells a model how to predict where there is none.
+
+    Raises
+    ------
+    UserError
+    """
+    given = [*Knobs.of(config).words, *([as_override("tta", config.tta)] if config.tta else [])]
+    if given:
+        raise UserError(
+            f"{given[0]}: is for a model, and predictions={config.predictions} needs none; leave it out"
+        )
+
+
+def choose_labelled(config: EvalConfig) -> tuple[Source, list[Record], str, DatasetKeys]:
+    """Source, scorable records, part and section of the data set that masks are scored on.
+
+    Raises
+    ------
+    UserError
+        No data set, or a part that is not there.
+    """
+    dataset = config.dataset
+    if dataset is None:
+        raise UserError(
+            f"predictions={config.predictions}: say what is true, as in dataset=folder dataset.root=FOLDER"
+        )
+    check_dataset(dataset)
+    if dataset.intensity_range == AUTO:
+        dataset.intensity_range = None  # for pictures alone
+    source = build_source(dataset)
+    records = source.records()
+    part = config.part or "all"
+    if part == "all":
+        chosen = records
+    elif config.split is None and any(record.part for record in records):
+        chosen = [record for record in records if record.part == part]
+    elif config.split is None:
+        raise UserError(f"part={part}: this data set names no parts; leave it out to score all images")
+    else:
+        chosen = build_split(config.split, dataset, records).parts[part]
+    chosen = [record for record in chosen if record.scorable]
+    if not chosen:
+        raise UserError(f"part={part}: no image to score")
+    return source, chosen, part, dataset
+
+
+def describe_truth(dataset: DatasetKeys, source: Source, first: Record) -> DataDescription:
+    """What an evaluation must know of a data set on which nothing was trained."""
+    return DataDescription(
+        name=dataset.name,
+        classes=tuple(source.classes),
+        channels=source.channels,
+        normalisation="fixed",
+        margin=source.margin,
+        has_instances=source.read_truth(first, scoring=True).instances is not None,
+        has_background=source.has_background,
+        palette=class_palette(source),
+    )
+
+
+def missing_line(missing: Sequence[str], images: int) -> str:
+    """What stands under the table where images have no prediction."""
+    named = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+    return f"{len(missing)} of the {images} images have no prediction and count as wrong everywhere: {named}"
+
+
 def load_judged(config: EvalConfig) -> tuple[Predictor, Checkpoint, Path]:
     """The model that is scored, its checkpoint, and the path of its file.
 
@@ -221,6 +387,7 @@ def load_judged(config: EvalConfig) -> tuple[Predictor, Checkpoint, Path]:
     UserError
         As `load_predictor`, and if a fold is missing or the models do not go together.
     """
+    assert config.ckpt is not None, "refused before"
     settings = PredictorSettings.of(config)
     if not holds_folds(config.ckpt):
         return load_predictor(config.ckpt, settings, encoder=config.encoder)
@@ -488,7 +655,7 @@ def _cell(value: float) -> str:
 
 def draw_extremes(
     folder: Path,
-    predictor: Predictor,
+    judged: Judged,
     source: Source,
     records: Sequence[Record],
     evaluation: Evaluation,
@@ -507,14 +674,14 @@ def draw_extremes(
         record = by_key[result.key]
         image = source.read_image(record)
         truth = source.read_truth(record, scoring=True)
-        prediction = predictor.predict(image, normaliser.statistics(record, image))
+        prediction = judged.predict_record(record, image, normaliser)
         caption = f"{record.key}  IoU {result.scores['iou/mean']:.3f}"
         if result.errors is not None and truth.instances is not None:
             caption = f"{record.key}  SEG {result.seg:.3f}  IoU {result.scores['iou/mean']:.3f}"
-            found = drop_outside_field(predictor.objects(prediction), predictor.data.margin)
+            found = drop_outside_field(judged.objects(prediction), judged.data.margin)
             picture = compared_objects(image, truth.instances, found, result.errors, caption=caption)
         else:
-            picture = compared(predictor.data, image, truth.classes, prediction.classes, caption=caption)
+            picture = compared(judged.data, image, truth.classes, prediction.classes, caption=caption)
         name = re.sub(r"[^\w.-]+", "_", record.key)
         path = folder / f"{rank}_{name}.png"
         write_image(path, picture)

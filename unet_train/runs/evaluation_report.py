@@ -20,7 +20,6 @@ from unet_train.checkpoint import Checkpoint, versions_here
 from unet_train.data.description import DataDescription
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source
-from unet_train.inference.predictor import Predictor
 from unet_train.metrics.challenge import drop_outside_field
 from unet_train.metrics.intervals import basis
 from unet_train.metrics.matching import MATCH_VALUES, THRESHOLDS
@@ -57,7 +56,7 @@ from unet_train.reporting.report_plots import scores_by_class, scores_by_image, 
 from unet_train.reporting.tables import ABSENT, RATES, interval_text, number_text
 from unet_train.runs.pictures import marks_of
 from unet_train.symmetries import views_text
-from unet_train.training.evaluation import Evaluation, ImageResult, never_predicted_line
+from unet_train.training.evaluation import Evaluation, ImageResult, Judged, never_predicted_line
 
 Intervals = Mapping[str, tuple[float, float] | None]
 
@@ -82,8 +81,8 @@ class Evaluated:
 
     Attributes
     ----------
-    predictor, checkpoint, path
-        The model, its checkpoint and the file of it.
+    judged, checkpoint, path
+        The model, its checkpoint and the file of it; or masks, None and their folder.
     source, records, normaliser
         What was scored.
     evaluation : Evaluation
@@ -96,8 +95,8 @@ class Evaluated:
         The command's words, as typed.
     """
 
-    predictor: Predictor
-    checkpoint: Checkpoint
+    judged: Judged
+    checkpoint: Checkpoint | None
     path: Path
     source: Source
     records: Sequence[Record]
@@ -139,8 +138,8 @@ def _content(found: Evaluated, count: int) -> ReportContent:
     listed = [(i.key, i.group, [number_text(_image_score(i, name)) for name in columns]) for i in ranked]
     return ReportContent(
         title=f"{data}, {which}",
-        question=f"How well does the model find {'the class ' if len(counted) == 1 else ''}"
-        f"{_listed(counted)} in {which} of {data}?",
+        question=f"How well {'does the model' if found.checkpoint else 'do the masks'} find "
+        f"{'the class ' if len(counted) == 1 else ''}{_listed(counted)} in {which} of {data}?",
         facts=_facts(found),
         warnings=[_capital(f"{line}.") for line in (*found.warnings, *lost)],
         classes=_score_rows(found, scores),
@@ -172,9 +171,19 @@ def _content(found: Evaluated, count: int) -> ReportContent:
         images_left_out=max(0, len(listed) - MOST_ROWS),
         gallery=_gallery(found, _extremes(evaluation, min(count, MOST_SHOWN))),
         legend=_legend(found),
-        command=shlex.join(["unet-eval", *(found.words or [f"ckpt={found.path}", f"part={part}"])]),
+        command=shlex.join(
+            [
+                "unet-eval",
+                *(
+                    found.words
+                    or [f"{'ckpt' if found.checkpoint else 'predictions'}={found.path}", f"part={part}"]
+                ),
+            ]
+        ),
         folder=os.getcwd(),
-        config=yaml.safe_dump(dict(found.checkpoint.config), sort_keys=False, allow_unicode=True),
+        config=yaml.safe_dump(dict(found.checkpoint.config), sort_keys=False, allow_unicode=True)
+        if found.checkpoint
+        else "",
         versions=_versions(found.checkpoint),
     )
 
@@ -182,16 +191,12 @@ def _content(found: Evaluated, count: int) -> ReportContent:
 # --- words and numbers -----------------------------------------------------------------------------------
 def _facts(found: Evaluated) -> list[tuple[str, str]]:
     """What was scored, with which model."""
-    metrics, checkpoint, data = found.metrics, found.checkpoint, found.predictor.data
+    metrics, data = found.metrics, found.judged.data
     n, groups = metrics["n_images"], metrics["interval_n"]
     images = f"{n} image{'' if n == 1 else 's'}"
     if metrics["interval_unit"] != "images":
         unit = metrics["interval_unit"] if groups != 1 else metrics["interval_unit"].removesuffix("s")
         images += f" of {groups} {unit}"
-    encoder = checkpoint.model.encoder
-    named = ", ".join(
-        f"{k} {v}" for k, v in encoder.items() if k not in ("kind", "_target_") and v is not None
-    )
     scored = "classes, pixel by pixel, on whole images at their own size"
     scored += "; objects one by one" if data.has_instances else ""
     scored += "; all slices of a patient together" if found.patients else ""
@@ -203,14 +208,30 @@ def _facts(found: Evaluated) -> list[tuple[str, str]]:
         ("part", f"{metrics['part']}: {images}"),
         (
             "scored",
-            scored + (f", mean over {views_text(metrics['views'])}" if len(metrics["views"]) > 1 else ""),
+            scored
+            + (f", mean over {views_text(metrics['views'])}" if len(metrics.get("views", ())) > 1 else ""),
         ),
-        ("model", f"{encoder.get('kind') or encoder.get('_target_')}" + (f" ({named})" if named else "")),
-        ("checkpoint", f"{found.path}, epoch {checkpoint.epoch}" if checkpoint.epoch else str(found.path)),
+        *_origin(found),
     ]
     if metrics["n_empty"]:
         facts.insert(2, ("without any foreground", f"{metrics['n_empty']} of these images"))
     return facts
+
+
+def _origin(found: Evaluated) -> list[tuple[str, str]]:
+    """The model and its file, or where the masks lie."""
+    checkpoint = found.checkpoint
+    if checkpoint is None:
+        missing = len(found.metrics["missing"])
+        return [("predictions", f"{found.path}" + (f", {missing} missing" if missing else ""))]
+    encoder = checkpoint.model.encoder
+    named = ", ".join(
+        f"{k} {v}" for k, v in encoder.items() if k not in ("kind", "_target_") and v is not None
+    )
+    return [
+        ("model", f"{encoder.get('kind') or encoder.get('_target_')}" + (f" ({named})" if named else "")),
+        ("checkpoint", f"{found.path}, epoch {checkpoint.epoch}" if checkpoint.epoch else str(found.path)),
+    ]
 
 
 def _capital(text: str) -> str:
@@ -227,7 +248,7 @@ def _listed(names: Sequence[str]) -> str:
 def _score_rows(found: Evaluated, scores: Mapping[str, float]) -> list[ScoreRow]:
     """The classes, then their mean."""
     evaluation = found.evaluation
-    counts, data = evaluation.counts, found.predictor.data
+    counts, data = evaluation.counts, found.judged.data
     total = max(1, int(counts.sum()))
     colours = _class_colours(found)
     rows = []
@@ -290,11 +311,12 @@ def _image_score(image: ImageResult, name: str) -> float:
     return image.seg if name == "seg" else image.scores[name]
 
 
-def _versions(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
+def _versions(checkpoint: Checkpoint | None) -> list[tuple[str, str, str]]:
     """Library, in training, here."""
     here = versions_here()
-    names = dict.fromkeys([*here, *checkpoint.versions])
-    return [(name, checkpoint.versions.get(name, ABSENT), here.get(name, ABSENT)) for name in names]
+    trained = checkpoint.versions if checkpoint else {}
+    names = dict.fromkeys([*here, *trained])
+    return [(name, trained.get(name, ABSENT), here.get(name, ABSENT)) for name in names]
 
 
 # --- diagrams ----------------------------------------------------------------------------------------------
@@ -324,6 +346,8 @@ def _by_image(evaluation: Evaluation) -> Picture | None:
 
 def _curves(found: Evaluated) -> Picture | None:
     """Curves of the run, from the metrics.csv beside the checkpoint."""
+    if found.checkpoint is None:
+        return None
     try:
         with open(found.path.parent / "metrics.csv", newline="", encoding="utf-8") as file:
             rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
@@ -357,10 +381,10 @@ def _gallery(found: Evaluated, chosen: Sequence[tuple[str, ImageResult]]) -> lis
 
 def _item(found: Evaluated, record: Record, result: ImageResult, rank: str) -> GalleryItem:
     """An image with its layers: outlines for two classes and for objects, filled classes for more."""
-    data = found.predictor.data
+    data = found.judged.data
     image = found.source.read_image(record)
     truth = found.source.read_truth(record, scoring=True)
-    prediction = found.predictor.predict(image, found.normaliser.statistics(record, image))
+    prediction = found.judged.predict_record(record, image, found.normaliser)
     size = picture_size(image.shape[:2], SHORT_SIDE, LONG_SIDE)
     shown = cv2.resize(
         displayable(image),
@@ -375,7 +399,7 @@ def _item(found: Evaluated, record: Record, result: ImageResult, rank: str) -> G
     of_found: list[Mark] = []
     if instances is not None and result.errors is not None:
         caption = f"SEG {number_text(result.seg)}, {caption}"
-        objects = drop_outside_field(found.predictor.objects(prediction), data.margin)
+        objects = drop_outside_field(found.judged.objects(prediction), data.margin)
         of_truth, of_found = marks_of(result.errors, instances, objects)
         caption += "; " + (
             ", ".join(mark.word for mark in of_truth + of_found) or "every object found one to one"
@@ -414,7 +438,7 @@ def _as_outlines(data: DataDescription) -> bool:
 
 
 def _class_colours(found: Evaluated) -> np.ndarray:
-    data = found.predictor.data
+    data = found.judged.data
     return class_colours(len(data.classes), data.palette, background=data.has_background)
 
 
@@ -423,7 +447,7 @@ def _hex(colour: Sequence[int] | np.ndarray) -> str:
 
 
 def _legend(found: Evaluated) -> list[tuple[str, str]]:
-    data = found.predictor.data
+    data = found.judged.data
     if _as_outlines(data):
         return [
             ("ground truth", _hex(TRUTH_COLOUR)),

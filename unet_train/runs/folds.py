@@ -72,7 +72,7 @@ def eval_folds(config: EvalConfig, overrides: Sequence[str], words: Sequence[str
     UserError
         As `eval_run`, and for another part or an output of the run's own images.
     """
-    folder = expand(config.ckpt)
+    folder = expand(str(config.ckpt))
     runs = trained_folds("ckpt", folder)
     log_to(None)
     *_, own = choose_records(replace(config, part=None), overrides, Checkpoint.read(runs[0] / "best.pt"))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from unet_train.atomic import writing
 from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
+from unet_train.data.io.frame import read_frame
 from unet_train.data.io.images import image_size, write_image, write_labels
 from unet_train.data.io.pixel_size import pixel_size
 from unet_train.data.masks.legend import LEGEND_FILE, as_dataset_json
@@ -153,12 +154,14 @@ def write_results(
     files: dict[str, Path], job: Job, predictor: Predictor, image: np.ndarray, prediction: Prediction
 ) -> None:
     """Write the results that `files` names: each whole or not at all, the overlay last."""
+    frame = read_frame(job.path)
     write_image(files["masks"], viewable_mask(predictor.data, prediction.classes))
-    write_labels(files["classes"], prediction.classes)
+    write_labels(files["classes"], prediction.classes, frame=frame)
     if "objects" in files:
         objects = predictor.objects(prediction)
         # 16 bits hold what anyone draws; beyond that 32, which every reader of tif takes too.
-        write_image(files["objects"], objects.astype(np.uint16 if objects.max() < 1 << 16 else np.uint32))
+        numbers = objects.astype(np.uint16 if objects.max() < 1 << 16 else np.uint32)
+        write_image(files["objects"], numbers, frame=frame, unknown="0")
         rows = measure_objects(
             objects, prediction.classes, image, predictor.data.classes, pixel_size(job.path)
         )
@@ -170,7 +173,8 @@ def write_results(
     else:
         picture = compared(predictor.data, image, None, prediction.classes, caption=job.path.name)
     if "probabilities" in files:
-        write_image(files["probabilities"], prediction.probabilities.transpose(1, 2, 0).astype(np.float16))
+        probabilities = prediction.probabilities.transpose(1, 2, 0).astype(np.float16)
+        write_image(files["probabilities"], probabilities, frame=frame, unknown="nan")
     write_image(files["overlays"], picture)
 
 

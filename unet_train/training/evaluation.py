@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from unet_train.data.description import DataDescription
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import IGNORE, Record, Source, Truth
 from unet_train.errors import UserError
@@ -162,12 +164,26 @@ def check_monitor(monitor: str, scores: Mapping[str, float]) -> None:
         )
 
 
+class Judged(Protocol):
+    """What is scored: a model (`inference.predictor.Predictor`), or masks that are there already."""
+
+    @property
+    def data(self) -> DataDescription:
+        """Classes, margin, and whether there are a background and objects."""
+
+    def predict_record(self, record: Record, image: np.ndarray, normaliser: Normaliser) -> Prediction:
+        """What was predicted for one image; `IGNORE` where there is no prediction."""
+
+    def objects(self, prediction: Prediction) -> np.ndarray:
+        """Instance ids, H×W int32, 0 for background."""
+
+
 Look = Callable[[Record, np.ndarray, Truth, Prediction], None]
 """What `evaluate` shows of each image to whoever draws or measures more: image, truth and prediction."""
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Judged,
     source: Source,
     records: Iterable[Record],
     *,
@@ -183,14 +199,14 @@ def evaluate(
 
     Parameters
     ----------
-    predictor : Predictor
+    predictor : Judged
     source : Source
     records : iterable of Record
         Scorable ones; gone through once, so that a bar may be around them.
     normaliser : Normaliser or None
         Kept by the caller so that volumes are read once; made here otherwise.
     loss : Loss or None
-        Also computed, on the probabilities at native size.
+        Also computed, on the probabilities at native size; for a `Predictor` alone.
     look : callable or None
         Called with each image, truth and prediction.
     objects : bool
@@ -215,9 +231,11 @@ def evaluate(
         if place % context.size != context.rank:
             continue
         image = source.read_image(record)
-        predictor.check_channels(image, record.image)
         truth = source.read_truth(record, scoring=True)
-        prediction = predictor.predict(image, normaliser.statistics(record, image))
+        prediction = predictor.predict_record(record, image, normaliser)
+        absent = bool((prediction.classes == IGNORE).all())
+        answered = wrong_where_unanswered(prediction.classes, truth.classes, len(classes))
+        prediction = replace(prediction, classes=answered)
         counts = confusion_counts(prediction.classes, truth.classes, len(classes))
         result = ImageResult(
             key=record.key,
@@ -225,8 +243,10 @@ def evaluate(
             counts=counts,
             scores=scores_from_counts(counts, classes, background=background),
             empty=not counts[first_counted(background) :].any(),
-            loss=_loss(loss, predictor, prediction, truth) if loss is not None else float("nan"),
         )
+        if loss is not None:
+            assert isinstance(predictor, Predictor), "a loss needs probabilities"
+            result.loss = _loss(loss, predictor, prediction, truth)
         if objects and truth.instances is not None:
             found, margin = predictor.objects(prediction), predictor.data.margin
             result.objects = ChallengeCounts()
@@ -245,11 +265,14 @@ def evaluate(
             result.add_values(dict.fromkeys(MATCH_VALUES, float("nan")))
         results.append((place, result))
         if boundary is not None:
-            result.add_values(segment_scores(prediction.classes, truth.classes, boundary))
+            segments = segment_scores(prediction.classes, truth.classes, boundary)
+            result.add_values(dict.fromkeys(segments, 0.0) if absent else segments)
         if surface_tolerance is not None:
+            # The classes that stand in for a missing prediction have no outlines.
+            outlined = np.full_like(prediction.classes, IGNORE) if absent else prediction.classes
             first = first_counted(background)
             distances = surface_scores(
-                prediction.classes, truth.classes, classes, first=first, tolerance=surface_tolerance
+                outlined, truth.classes, classes, first=first, tolerance=surface_tolerance
             )
             result.add_values(distances)
         if look is not None:
@@ -258,6 +281,31 @@ def evaluate(
         (found for part in context.gather(results) for found in part), key=lambda found: found[0]
     )
     return Evaluation(classes, [result for _, result in gathered], background)
+
+
+def wrong_where_unanswered(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """A prediction in which every pixel without an answer has a class that is not the true one.
+
+    Of more than two classes the wrong ones take turns from pixel to pixel, so that none of them bears it all.
+
+    Parameters
+    ----------
+    predicted, truth : ndarray
+        H×W uint8 class ids; `IGNORE` where nothing was predicted, or nothing is known.
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    ndarray
+        H×W uint8, `predicted` itself where every pixel has an answer.
+    """
+    unanswered = predicted == IGNORE
+    if not unanswered.any():
+        return predicted
+    turn = 1 + np.arange(predicted.size).reshape(predicted.shape) % (classes - 1)
+    wrong = (np.where(truth == IGNORE, 0, truth).astype(np.int64) + turn) % classes
+    return np.where(unanswered, wrong, predicted).astype(np.uint8)
 
 
 def choose_postprocessing(

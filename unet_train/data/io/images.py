@@ -35,6 +35,7 @@ import numpy as np
 from unet_train.atomic import replacing
 from unet_train.data.io.arrays import is_array_file, read_array
 from unet_train.data.io.files import Decoded, read_bytes, walk
+from unet_train.data.io.frame import Frame
 from unet_train.data.io.pictures import picture_palette, picture_size, read_picture
 from unet_train.data.io.tif import (
     file_turn,
@@ -297,7 +298,9 @@ def image_size(
     return *turned_size((height, width), turn), count
 
 
-def write_image(path: str | Path, array: np.ndarray) -> None:
+def write_image(
+    path: str | Path, array: np.ndarray, *, frame: Frame | None = None, unknown: str = "255"
+) -> None:
     """Write an image; the file appears whole or not at all.
 
     Parameters
@@ -307,6 +310,10 @@ def write_image(path: str | Path, array: np.ndarray) -> None:
     array : ndarray
         H×W or H×W×C. png: uint8 or uint16, C 1 or 3; jpg, bmp: uint8, C 1 or 3; tif: any dtype and C
         (deflate; interleaved samples).
+    frame : Frame or None
+        Where the pixels lie, for a tif.
+    unknown : str
+        The value of pixels without data, where the frame has such.
     """
     path = Path(path)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -315,7 +322,7 @@ def write_image(path: str | Path, array: np.ndarray) -> None:
         raise ValueError(f"an image is H×W or H×W×C, not {array.shape}")
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff"):
-        _write_bytes(path, _encode_tif(array))
+        _write_bytes(path, _encode_tif(array, (frame or Frame()).tif_options(unknown)))
         return
     allowed = {".png": (np.uint8, np.uint16), ".jpg": (np.uint8,), ".jpeg": (np.uint8,), ".bmp": (np.uint8,)}
     if suffix not in allowed:
@@ -331,7 +338,7 @@ def write_image(path: str | Path, array: np.ndarray) -> None:
     _write_bytes(path, data.tobytes())
 
 
-def write_labels(path: str | Path, array: np.ndarray) -> None:
+def write_labels(path: str | Path, array: np.ndarray, *, frame: Frame | None = None) -> None:
     """Write labels without loss, values unchanged, the file whole or not at all.
 
     Parameters
@@ -340,13 +347,15 @@ def write_labels(path: str | Path, array: np.ndarray) -> None:
         ``.png`` or ``.tif`` (deflate).
     array : ndarray
         H×W, uint8 or uint16.
+    frame : Frame or None
+        As in `write_image`.
     """
     path = Path(path)
     if array.ndim != 2 or array.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"labels are H×W uint8 or uint16, not {array.dtype} {array.shape}")
     if path.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise ValueError(f"{path}: labels are written as .png or .tif, which lose nothing")
-    write_image(path, array)
+    write_image(path, array, frame=frame)
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -430,12 +439,12 @@ def _whole(array: np.ndarray, path: Path) -> np.ndarray:
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-def _encode_tif(array: np.ndarray) -> bytes:
+def _encode_tif(array: np.ndarray, options: dict[str, Any]) -> bytes:
     import tifffile
 
     buffer = io.BytesIO()
     colour = array.ndim == 3 and array.shape[2] == 3
-    options: dict[str, Any] = {"planarconfig": "contig"} if array.ndim == 3 else {}
+    options |= {"planarconfig": "contig"} if array.ndim == 3 else {}
     tifffile.imwrite(
         buffer,
         array,

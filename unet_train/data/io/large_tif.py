@@ -15,6 +15,7 @@ import numpy as np
 
 from unet_train.atomic import replacing
 from unet_train.data.io.files import broken
+from unet_train.data.io.frame import Frame
 from unet_train.data.io.tif import has_alpha, one_series, shown_colours, tif_layout, tif_turn
 from unet_train.data.io.turns import stored_box, turned, turned_size
 from unet_train.data.io.values import fit_channels, scale
@@ -240,7 +241,12 @@ class TifRegions:
 
 
 def write_label_tiles(
-    path: str | Path, tiles: Iterator[np.ndarray], size: tuple[int, int], tile: int
+    path: str | Path,
+    tiles: Iterator[np.ndarray],
+    size: tuple[int, int],
+    tile: int,
+    *,
+    frame: Frame | None = None,
 ) -> None:
     """Write a uint8 label image from its tiles.
 
@@ -254,6 +260,8 @@ def write_label_tiles(
         Height and width of the image.
     tile : int
         Side of a tile, a multiple of 16.
+    frame : Frame or None
+        Where the pixels lie.
     """
     import tifffile
 
@@ -271,4 +279,5 @@ def write_label_tiles(
             metadata=None,
             maxworkers=1,
             bigtiff=size[0] * size[1] > 1 << 31,
+            **(frame or Frame()).tif_options("255"),
         )

@@ -66,6 +66,11 @@ class FilesSource(Source):
         """(path, what) of what is wrong with the files' names: missing partners, numbers taken twice."""
         return list(self._problems)
 
+    @property
+    def declared_channels(self) -> int | None:
+        """Channels of the images as they were declared; None: by their files."""
+        return self._declared_channels
+
     def read_image(self, record: Record) -> np.ndarray:
         """H×W×C, uint8 or float32 in [0, 1]."""
         return read_image(record.image, intensity_range=self._range, channels=self._declared_channels)

@@ -29,7 +29,7 @@ from unet_train.data.layouts.common import FilesSource, palette_of_classes, refu
 from unet_train.data.masks.background import FIRST_CLASS
 from unet_train.data.masks.classes import MasksRule, find_classes, outline_ids, outlined_classes
 from unet_train.data.masks.legend import Legend, find_legend
-from unet_train.data.masks.reading import MaskSample, foreground_of
+from unet_train.data.masks.reading import MaskReader, MaskSample, foreground_of
 from unet_train.data.masks.values import MOST_CLASSES, distinct, list_values
 from unet_train.data.pairing.find import UNLABELLED, FilesRule, find_pairs
 from unet_train.data.pairing.groups import group_records
@@ -201,15 +201,17 @@ class FolderSource(FilesSource):
         return self._fit(path, self._reader.labels(path, read_stored(path, page=record.page)), record)
 
     def _fit(self, path: str, labels: np.ndarray, record: Record) -> np.ndarray:
-        """A mask of the image's size; one drawn on the picture as it is stored is turned as the image is."""
-        height, width, _ = image_size(record.image, channels=self._declared_channels, page=record.page)
-        if labels.shape == (height, width):
-            return labels
-        if labels.shape == (width, height) and (turn := turn_of(record.image)) >= 5:
-            return np.ascontiguousarray(turned(labels, turn))
-        raise UserError(
-            f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {record.image}"
-        )
+        return fitted(path, labels, record, self._declared_channels)
+
+    @property
+    def mask_reader(self) -> MaskReader | None:
+        """How files of class maps become the numbers of `values`; None where there are objects or outlines."""
+        return None if self._annotations is not None or self._objects or self._several else self._reader
+
+    @property
+    def unknown_value(self) -> int | None:
+        """The number in a mask that means that nothing is known."""
+        return self._ignore
 
     def _describe_turned_masks(self) -> list[str]:
         """A sentence on masks that were drawn on the pictures as they are stored, by the headers of a sample."""
@@ -331,6 +333,34 @@ class FolderSource(FilesSource):
             if pixels > _SAMPLED_PIXELS:
                 break
         return looked
+
+
+def fitted(path: str, labels: np.ndarray, record: Record, channels: int | None) -> np.ndarray:
+    """A mask of its image's size; one drawn on the picture as it is stored is turned as the image is.
+
+    Parameters
+    ----------
+    path : str
+        The mask's file, for the message.
+    labels : ndarray
+        H×W.
+    record : Record
+    channels : int or None
+        Of the image; None: by its file.
+
+    Raises
+    ------
+    UserError
+        Another size.
+    """
+    height, width, _ = image_size(record.image, channels=channels, page=record.page)
+    if labels.shape == (height, width):
+        return labels
+    if labels.shape == (width, height) and (turn := turn_of(record.image)) >= 5:
+        return np.ascontiguousarray(turned(labels, turn))
+    raise UserError(
+        f"{path}: {labels.shape[0]}×{labels.shape[1]} labels for the {height}×{width} image {record.image}"
+    )
 
 
 def _spread(length: int, count: int) -> list[int]:
