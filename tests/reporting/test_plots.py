@@ -1,9 +1,12 @@
 """Diagrams are pictures with the right content, and leave no figure behind."""
 
+import math
+
 import numpy as np
 import pytest
 
-from unet_train.reporting.plots import confusion_matrix_picture, curves
+from unet_train.reporting.plots import confusion_matrix_picture, rendered
+from unet_train.reporting.report_plots import training_figure
 
 
 def test_confusion_matrix_is_normalised_per_true_class():
@@ -48,12 +51,23 @@ def test_thirty_four_classes_have_their_percents():
     assert (numbers < 60).all(-1).sum() > (blank < 60).all(-1).sum() + 34 * 10, "33 cells with 25 in black"
 
 
-def test_curves_leave_no_figure_open():
+def test_curves_are_marked_at_the_checkpoint_and_leave_no_figure_open():
     import matplotlib.pyplot
 
-    picture = curves(
-        {"iou": [(0, 0.1), (1, float("nan")), (2, 0.5)], "none": []}, y_range=(0, 1), title="run"
-    )
+    losses = [
+        {"epoch": n, "train/loss": 1 / n, "val/loss": 2 / n, "val/seg": n / 9 if n % 2 else math.nan}
+        for n in range(1, 5)
+    ]
+    figure = training_figure(losses, "seg", 3)
+    loss, score = figure.axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
+    assert lines["training"] == [[n, 1 / n] for n in range(1, 5)]
+    assert lines["validation"] == [[n, 2 / n] for n in range(1, 5)]
+    found = {line.get_label(): line.get_xydata() for line in score.lines}
+    assert found["validation"].tolist() == [[1, 1 / 9], [3, 3 / 9]], "the epochs that were validated"
+    assert found["the checkpoint (epoch 3)"][:, 0].tolist() == [3, 3]
+    picture = rendered(figure)
     assert picture.shape[2] == 3
     assert picture.std() > 5
     assert matplotlib.pyplot.get_fignums() == []
+    assert training_figure([{"epoch": 1, "step": 2}], "seg", None) is None

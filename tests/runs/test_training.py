@@ -59,7 +59,7 @@ EXPLODES = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.clip_grad_norm=null",
 
 def test_the_run_folder_holds_what_is_promised(tiny_run):
     files = ("config.yaml", "split.json", "data.json", "data.png", "best.pt", "last.pt", "train.log")
-    for name in (*files, "metrics.csv"):
+    for name in (*files, "metrics.csv", "crops.png", "curves.png"):
         assert (tiny_run / name).is_file(), name
     assert list((tiny_run / "tensorboard").iterdir())
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
@@ -96,6 +96,56 @@ def test_the_data_are_shown_before_the_first_step_and_not_again(tmp_path, run_co
     assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
     assert len(shown()) == 1
     assert not (run / "data.png").exists()
+
+
+def test_training_crops_are_shown_augmented_with_the_target_that_is_learnt(
+    tmp_path, run_command, write_images, capsys
+):
+    """Images of one red value each, inverted by the augmentation: the sheet shows the inverse, the data as they are."""
+    reds = [40, 80, 120, 160, 200]
+
+    def red(i, _):
+        return np.full((48, 64, 3), (reds[i], 0, 0), np.uint8)
+
+    data, run = write_images(tmp_path / "mine", image=red), tmp_path / "run"
+    words = [*TINY, "dataset=folder", f"dataset.root={data}", f"hydra.run.dir={run}", "split.val_fraction=0"]
+    words += ["augmentation.transforms=[{name: InvertImg, p: 1}]", "trainer.epochs=1"]
+    assert run_command("train", *words, "dataset.target=foreground_border") == 0
+
+    def colours(name):
+        return set(map(tuple, read_image(run / name).reshape(-1, 3).tolist()))
+
+    inverted = {(255 - value, 255, 255) for value in reds}
+    assert inverted <= colours("crops.png"), "two of each in eight crops"
+    assert not inverted & colours("data.png")
+    assert {(value, 0, 0) for value in reds} <= colours("data.png")
+    both = [(230, 159, 0), (86, 180, 233)]  # inner and border
+    assert set(both) <= colours("crops.png")
+    assert not set(both) <= colours("data.png")
+    said = capsys.readouterr().out
+    assert str(run / "crops.png") in said
+    assert str(run / "curves.png") in said
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    (event,) = events.Images("crops")
+    (tmp_path / "shown.png").write_bytes(event.encoded_image_string)
+    np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), read_image(run / "crops.png"))
+
+
+def test_the_curves_are_drawn_anew_after_a_longer_run(tmp_path, run_command):
+    run = tmp_path / "run"
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={run}") == 0
+    before = read_image(run / "curves.png")
+    assert run_command("train", f"resume={run}", "trainer.epochs=3") == 0
+    assert not np.array_equal(before, read_image(run / "curves.png"))
+
+
+def test_curves_that_cannot_be_drawn_cost_a_line_and_not_the_run(tmp_path, run_command, capsys):
+    run = tmp_path / "run"
+    (run / "curves.png").mkdir(parents=True)
+    assert run_command("train", *TINY, "trainer.epochs=1", f"hydra.run.dir={run}") == 0
+    said = capsys.readouterr().out
+    assert f"warning: {run / 'curves.png'}: cannot be written" in said
+    assert (run / "best.pt").is_file()
 
 
 def test_a_run_that_failed_before_its_first_save_leaves_the_folder_to_a_better_try(

@@ -1,9 +1,9 @@
-"""Diagrams as pictures: the confusion matrix and the curves of a run."""
+"""Diagrams as pictures: the confusion matrix, and whatever else matplotlib has drawn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,7 +73,7 @@ def confusion_matrix_picture(
             text = "–" if np.isnan(share) else f"{100 * share:.1f} %\n{counts[i, j]:,}"
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color="w" if share > 0.6 else "k")
     figure.colorbar(drawn, ax=axes, label="share of the true class", shrink=0.8)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def _many_classes(shares: np.ndarray, class_names: Sequence[str], title: str) -> np.ndarray:
@@ -117,53 +117,11 @@ def _many_classes(shares: np.ndarray, class_names: Sequence[str], title: str) ->
     figure.colorbar(drawn, cax=beside, label=f"share of the true class{numbers}")
     if title:
         figure.text(0.5, 1 - 0.2 / height, title, ha="center", va="center", fontsize=10)
-    return _rendered(figure)
+    return rendered(figure)
 
 
-def curves(
-    series: Mapping[str, Sequence[tuple[float, float]]],
-    *,
-    x_label: str = "epoch",
-    y_label: str = "",
-    title: str = "",
-    y_range: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """Draw lines through points; gaps where a value is NaN.
-
-    Parameters
-    ----------
-    series : mapping of str to sequence of (x, y)
-        One line per entry, named in the legend.
-    x_label, y_label, title : str
-        Written at the axes and above.
-    y_range : tuple of float or None
-        Limits of the y axis; None: by the values.
-
-    Returns
-    -------
-    ndarray
-        H×W×3 uint8.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in series.items():
-        values = np.asarray(points, float).reshape(-1, 2)
-        axes.plot(values[:, 0], values[:, 1], marker="." if len(values) < 60 else None, label=name)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    if title:
-        axes.set_title(title, fontsize=10)
-    if y_range is not None:
-        axes.set_ylim(*y_range)
-    axes.grid(alpha=0.3)
-    if series:
-        axes.legend(fontsize=8)
-    return _rendered(figure)
-
-
-def _rendered(figure: Figure) -> np.ndarray:
+def rendered(figure: Figure) -> np.ndarray:
+    """A figure as H×W×3 uint8."""
     # Without pyplot: no display is asked for, and no figure outlives its picture.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -105,6 +105,14 @@ def scores_by_image(names: Sequence[str], values: Sequence[Sequence[float]], *, 
 
 
 def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: int | None) -> str | None:
+    """The curves of `training_figure` as SVG; None where there is nothing to draw."""
+    figure = training_figure(rows, monitor, chosen)
+    return None if figure is None else _svg(figure)
+
+
+def training_figure(
+    rows: Sequence[Mapping[str, float]], monitor: str, chosen: int | None, dpi: float = 100
+) -> Figure | None:
     """Loss of training and validation, and the score that chooses the epoch, over the epochs.
 
     Parameters
@@ -115,11 +123,13 @@ def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: i
         Name of the score.
     chosen : int or None
         Epoch of the checkpoint, marked by a line.
+    dpi : float
+        Of the pixels, where it becomes some.
 
     Returns
     -------
-    str or None
-        SVG; None where there is nothing to draw.
+    Figure or None
+        None where there is nothing to draw.
     """
     losses = {name: _points(rows, name) for name in ("train/loss", "val/loss")}
     scores = {name: _points(rows, name) for name in (f"train/{monitor}", f"val/{monitor}")}
@@ -133,7 +143,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: i
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH, 2.2 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.2 * len(panels)), dpi=dpi, layout="constrained")
     for place, (label, series) in enumerate(panels):
         axes = figure.add_subplot(len(panels), 1, place + 1)
         for name, points in series.items():
@@ -153,7 +163,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], monitor: str, chosen: i
         axes.legend(fontsize=9, frameon=False)
         if place == len(panels) - 1:
             axes.set_xlabel("epoch")
-    return _svg(figure)
+    return figure
 
 
 def _points(rows: Sequence[Mapping[str, float]], name: str) -> np.ndarray:

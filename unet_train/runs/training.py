@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -16,6 +17,7 @@ from unet_train.config.checks import SMALLEST_CROP, dataset_root, expand, logger
 from unet_train.config.compose import Composed
 from unet_train.config.schema import SECTIONS, TrainConfig
 from unet_train.data.augmentation.pipeline import Augmentation, build_augmentation
+from unet_train.data.io.images import write_image
 from unet_train.data.layouts import AUTO
 from unet_train.data.summary import summarise
 from unet_train.data.targets import get_target
@@ -37,6 +39,7 @@ from unet_train.runs.resume_checks import (
     restoring,
     split_of_the_run,
 )
+from unet_train.runs.run_pictures import draw_crops, draw_curves
 from unet_train.runs.run_records import flat
 from unet_train.runs.starting_weights import follow_mode, follow_values, load_weights, read_weights
 from unet_train.runs.training_data import TrainingData, read_data
@@ -47,6 +50,8 @@ from unet_train.training.interrupts import Stopped
 from unet_train.training.lock import only_run
 from unet_train.training.loop import epoch_lengths, fit
 from unet_train.training.run_folder import (
+    CROPS,
+    CURVES,
     PLAN,
     SHEET,
     History,
@@ -220,6 +225,7 @@ def train(run: Run) -> float:
                 f"{run.folder / 'best.pt'}: the objects' parameters could not be written into it "
                 f"({error.strerror or error}); unet-train resume={run.folder} chooses them again"
             ) from error
+        show_curves(run, history.rows)
         tell_end(run, validation.last if validation is not None else None, time.monotonic() - started)
     return score
 
@@ -233,6 +239,7 @@ def begin_folder(run: Run, plan: str | None) -> None:
         log_to(run.folder)
         tell_run(run)
         show_data(run)
+        show_crops(run)
         show_hyperparameters(run)
 
 
@@ -255,10 +262,37 @@ def show_data(run: Run) -> None:
     picture = draw_sheet(data.source, records, data.report, summary)
     write_report(run.folder, summary, picture, SHEET)
     if picture is not None:
-        history = History(run.folder, loggers=logger_names(run.config.logger))
-        history.picture("data", picture, 0)
-        history.close()
+        show_picture(run, "data", picture)
         LOGGER.info(f"data as understood, with their labels: {run.folder / SHEET}")
+
+
+def show_crops(run: Run) -> None:
+    """Write the first training crops as the net sees them, in TensorBoard too."""
+    picture = draw_crops(run)
+    write_image(run.folder / CROPS, picture)
+    show_picture(run, "crops", picture)
+    LOGGER.info(f"training crops, augmented, with the target: {run.folder / CROPS}")
+
+
+def show_picture(run: Run, name: str, picture: np.ndarray) -> None:
+    """Hand the loggers a picture of before the first step."""
+    history = History(run.folder, loggers=logger_names(run.config.logger))
+    history.picture(name, picture, 0)
+    history.close()
+
+
+def show_curves(run: Run, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write the curves of the whole run as a picture; without room for it a line says so."""
+    picture = draw_curves(rows, run.config.checkpoint.monitor, run.state.position.best_epoch)
+    if picture is None:
+        return
+    path = run.folder / CURVES
+    try:
+        write_image(path, picture)
+    except OSError as error:
+        LOGGER.info(f"warning: {path}: cannot be written ({error.strerror or error})")
+    else:
+        LOGGER.info(f"curves: {path}")
 
 
 def finish_again(run: Run) -> float:

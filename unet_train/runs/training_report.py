@@ -92,4 +92,4 @@ def tell_end(run: Run, last: Evaluation | None, seconds: float) -> None:
             f"best {run.config.checkpoint.monitor} {position.best:.4f} in epoch {position.best_epoch}"
         )
     LOGGER.info(f"trained for {duration(seconds)}; evaluate it: unet-eval ckpt={run.folder / 'best.pt'}")
-    LOGGER.info(f"curves and pictures: tensorboard --logdir {run.folder}")
+    LOGGER.info(f"more curves, and pictures: tensorboard --logdir {run.folder}")

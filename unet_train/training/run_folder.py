@@ -20,6 +20,9 @@ from unet_train.reporting.loggers import IDS, RunLogger, open_loggers
 FIGURES, SHEET = "data.json", "data.png"
 """What the data were understood to be: figures, and a picture."""
 
+CROPS, CURVES = "crops.png", "curves.png"
+"""The first training crops, before the first step; losses and scores, at the end."""
+
 PLAN = "plan.yaml"
 """The plan that a run was started with."""
 
@@ -81,7 +84,7 @@ def _is_of_a_run(config: Path) -> bool:
 def release(folder: Path) -> None:
     """Give a claimed folder back after a failure before anything was saved, so that a better try may have it."""
     if not (folder / "last.pt").exists():
-        for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, PLAN, IDS):
+        for name in ("config.yaml", "split.json", "metrics.csv", FIGURES, SHEET, CROPS, PLAN, IDS):
             (folder / name).unlink(missing_ok=True)
         curves = folder / "tensorboard"
         for path in curves.glob("events.out.tfevents.*"):
