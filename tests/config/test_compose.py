@@ -79,6 +79,33 @@ def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
         compose_command("train", ["encoder=efficientnet", "encoder.depth=50"])
 
 
+def test_keys_of_a_recipe_that_another_choice_leaves_unused_are_named():
+    """The recipe's target and scale would be lost in silence with one's own folder."""
+
+    def told(*words):
+        return compose_command("train", [*words, "dataset.root=here"]).notes
+
+    (note,) = told("experiment=dic_hela", "dataset=folder")
+    assert note == (
+        "experiment=dic_hela with dataset=folder: not used are the recipe's dataset.labels=both dataset.scale=0.5 "
+        "dataset.target=foreground_core 'dataset.target_params={width:8}' dataset.normalisation=image dataset.ring=8; to "
+        "use them all the same, say dataset.scale=0.5 dataset.target=foreground_core "
+        "'dataset.target_params={width:8}' dataset.normalisation=image"
+    )
+    (note,) = told("experiment=dic_hela", "dataset=folder", "dataset.scale=0.25", "dataset.target_params.width=4")
+    assert "scale" not in note
+    assert "target_params" not in note
+    assert told("experiment=dic_hela", "dataset=dic_hela", "dataset.scale=1") == ()
+    assert told("dataset=folder") == ()
+    (note,) = told("experiment=dic_hela", "encoder=resnet", "weights=random", "model.norm=group")
+    assert note == (
+        "experiment=dic_hela with encoder=resnet: not used are the recipe's 'model.decoder_channels=[96,64,32,16,16]' "
+        "model.input_skip=16"
+    )
+    (note,) = told("experiment=dic_hela", "augmentation=none")
+    assert note.endswith("to use them all the same, say augmentation.crop_size=192")
+
+
 def test_another_choice_than_the_recipes_is_free_of_the_recipes_keys_for_it():
     config = compose_command("train", ["experiment=demo", "encoder=resnet", "encoder.depth=18"]).config
     assert (config.encoder.kind, config.encoder.depth) == ("resnet", 18)

@@ -26,7 +26,7 @@ from unet_train.config.checks import check_train
 from unet_train.config.command_line import open_mappings, quote_paths, replace_mappings
 from unet_train.config.compose import AUTO_RESUME, Composed, compose_train, go_on_with, named_run_folder
 from unet_train.config.plans import AUTO_PLAN, from_plan, lay_plan, minutes_of, plan_named
-from unet_train.config.recipes import sections_chosen_anew
+from unet_train.config.recipes import keys_not_used, sections_chosen_anew
 from unet_train.config.schema import TrainConfig
 from unet_train.config.typed import typed
 from unet_train.errors import UserError
@@ -221,7 +221,9 @@ def sweep_job(config: Any) -> float:
     ]
     with open_dict(config):
         words = list(HydraConfig.get().overrides.task)
-        config.update(sections_chosen_anew("train", words, folders))
+        sections = sections_chosen_anew("train", words, folders)
+        notes = tuple(keys_not_used(words, folders, sections))
+        config.update(sections)
         replace_mappings(config, words)
     OmegaConf.resolve(config)
     tree: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
@@ -233,7 +235,7 @@ def sweep_job(config: Any) -> float:
     fixed = HydraConfig.get().job.config.override_dirname.exclude_keys
     names = [OverridesParser.create().parse_override(word).key_or_group for word in words]
     varies = tuple(name for name in names if name not in fixed)
-    composed = Composed(typed(TrainConfig, tree), tree, folder, varies)
+    composed = Composed(typed(TrainConfig, tree), tree, folder, varies, notes)
     check_train(composed.config)
     if composed.config.trainer.devices > 1:
         raise UserError("trainer.devices: a sweep's job runs on one device; use a launcher, or a single run")

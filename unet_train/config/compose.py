@@ -27,7 +27,7 @@ from unet_train.config.command_line import (
 )
 from unet_train.config.messages import explain, first_line, from_experiment, not_a_group
 from unet_train.config.plans import from_plan, lay_plan
-from unet_train.config.recipes import sections_chosen_anew
+from unet_train.config.recipes import keys_not_used, sections_chosen_anew
 from unet_train.config.schema import COMMANDS, SECTIONS, TrainConfig
 from unet_train.config.tree import config_folder, group_options
 from unet_train.config.typed import OPTIONAL, typed
@@ -50,6 +50,8 @@ class Composed(Generic[Config]):
     run_folder: str
     varies: tuple[str, ...] = ()
     """Keys that the sweep varies which the run is a job of."""
+    notes: tuple[str, ...] = ()
+    """What is to be told of how it came about, a line each."""
 
 
 def compose_command(command: str, overrides: Sequence[str], config_dir: str | None = None) -> Composed[Any]:
@@ -90,6 +92,7 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             )
         except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             raise UserError(explain(command, overrides, options, searchpath, error)) from error
+        notes = tuple(keys_not_used(overrides, [config_folder(), *own], sections))
         with open_dict(composed):
             composed.update({**sections, **own_sections})
             replace_mappings(composed, overrides)
@@ -111,7 +114,7 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
         config: Any = typed(COMMANDS[command], composed)
     except UserError as error:
         raise UserError(f"{error}{from_experiment(str(error), overrides)}") from error
-    return Composed(config, OmegaConf.to_container(composed), run_folder)  # type: ignore[arg-type]
+    return Composed(config, OmegaConf.to_container(composed), run_folder, notes=notes)  # type: ignore[arg-type]
 
 
 def compose_train(overrides: Sequence[str], config_dir: str | None = None) -> Composed[TrainConfig]:

@@ -129,7 +129,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     )
     notes += [*load_weights(model, config, starting, data.outputs), *said]
     run = set_up(composed, hardware, data, augmentation, model)
-    run.notes = notes + run.notes
+    run.notes = [*composed.notes, *notes, *run.notes]
     try_validation(run)
 
     plan = expand(config.plan).read_text(encoding="utf-8") if config.plan else None
