@@ -65,7 +65,7 @@ def test_a_range_is_kept_at_both_ends(values, says):
         (["split.by=slice"], "split.by=slice: choose one of group, block"),
         (["augmentation.foreground_share=1.5"], "augmentation.foreground_share=1.5 is too large: at most 1"),
         (["augmentation.touching_share=2"], "augmentation.touching_share=2.0 is too large: at most 1"),
-        (["dataset.scale=0"], "dataset.scale=0.0 is too small"),
+        (["dataset.scale=0"], "dataset.scale=0 is too small"),
         (["dataset.size=20"], "dataset.size=20 is too small: at least 32"),
         (["dataset.data_seed=-1"], "dataset.data_seed=-1"),
         (

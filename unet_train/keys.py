@@ -84,6 +84,8 @@ def wrong_value(name: str, value: Any, described: Field[Any]) -> str | None:
         words = choice_words(choices)
         return f"{name}={value}: choose one of {', '.join(words)}{nearest(value, words)}"
     for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, str):
+            continue  # a word in a number's place, such as auto: for whoever knows which there are
         for word, bound in described.metadata["bounds"].items():
             much, keeps = BOUNDS[word]
             if not keeps(number, bound):

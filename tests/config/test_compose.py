@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from unet_train.config.checks import check_scale
 from unet_train.config.command_line import lay_over, quote_paths, split_partial
 from unet_train.config.compose import compose_command
 from unet_train.config.schema import TrainConfig
@@ -79,6 +80,14 @@ def test_a_key_of_another_choice_is_refused_with_the_keys_there_are():
         compose_command("train", ["encoder=efficientnet", "encoder.depth=50"])
 
 
+@pytest.mark.parametrize("wrong", ["half", "true", "[1,2]", "null"])
+def test_a_scale_is_a_number_or_auto(wrong):
+    for scale in ("0.5", "2", "auto"):
+        check_scale(compose_command("train", [f"dataset.scale={scale}"]).config.dataset.scale)
+    with pytest.raises(UserError, match=r"dataset\.scale=.*: a number, such as 0\.5, or auto"):
+        check_scale(compose_command("train", [f"dataset.scale={wrong}"]).config.dataset.scale)
+
+
 def test_keys_of_a_recipe_that_another_choice_leaves_unused_are_named():
     """The recipe's target and scale would be lost in silence with one's own folder."""
 
@@ -88,11 +97,13 @@ def test_keys_of_a_recipe_that_another_choice_leaves_unused_are_named():
     (note,) = told("experiment=dic_hela", "dataset=folder")
     assert note == (
         "experiment=dic_hela with dataset=folder: not used are the recipe's dataset.labels=both dataset.scale=0.5 "
-        "dataset.target=foreground_core 'dataset.target_params={width:8}' dataset.normalisation=image dataset.ring=8; to "
-        "use them all the same, say dataset.scale=0.5 dataset.target=foreground_core "
+        "dataset.target=foreground_core 'dataset.target_params={width:8}' dataset.normalisation=image dataset.ring=8; "
+        "to use them all the same, say dataset.scale=0.5 dataset.target=foreground_core "
         "'dataset.target_params={width:8}' dataset.normalisation=image"
     )
-    (note,) = told("experiment=dic_hela", "dataset=folder", "dataset.scale=0.25", "dataset.target_params.width=4")
+    (note,) = told(
+        "experiment=dic_hela", "dataset=folder", "dataset.scale=0.25", "dataset.target_params.width=4"
+    )
     assert "scale" not in note
     assert "target_params" not in note
     assert told("experiment=dic_hela", "dataset=dic_hela", "dataset.scale=1") == ()

@@ -8,7 +8,7 @@ import pytest
 from unet_train.config.compose import compose_command
 from unet_train.data.object_target import object_target
 from unet_train.data.records import Truth
-from unet_train.runs.factory import settle_target
+from unet_train.runs.factory import settle_scale, settle_target
 
 OBJECTS = {"count": 12, "diameter": 56.0}
 
@@ -74,3 +74,34 @@ def test_objects_that_do_not_touch_are_learnt_as_they_are_and_it_is_said():
 def test_an_explicit_value_stands_and_nothing_is_parted_where_that_does_not_go(words, changes, target):
     found = settled(words, **changes)
     assert (found[0], found[2]) == (target, "")
+
+
+@pytest.mark.parametrize(
+    ("diameter", "sizes", "crop", "scale"),
+    [
+        (90.0, [(512, 600)], 256, 1),
+        (91.0, [(512, 600)], 256, 0.5),
+        (91.0, [(511, 600)], 256, 1),  # half of it would not fill a crop
+        (91.0, [(300, 600)], 128, 0.5),
+        (91.0, [(300, 600)], [128, 160], 1),
+        (181.0, [(512, 600)], 128, 0.25),
+        (181.0, [(512, 600)], 192, 0.5),
+        (999.0, [(9000, 9000)], 64, 0.25),
+        (110.0, [(100, 100), (600, 700), (600, 600)], 256, 0.5),  # the middle image
+        (110.0, [(600, 600)], None, 1),
+    ],
+)
+def test_the_scale_goes_by_the_objects_size_and_is_said(diameter, sizes, crop, scale):
+    dataset = SimpleNamespace(scale="auto")
+    said = settle_scale(dataset, sizes, crop, {"count": 3, "diameter": diameter})
+    assert dataset.scale == scale
+    assert f"dataset.scale={scale}" in said
+
+
+def test_a_scale_that_is_given_stands_and_without_objects_it_is_1():
+    dataset = SimpleNamespace(scale=0.3)
+    assert settle_scale(dataset, [(999, 999)], 64, {"count": 3, "diameter": 500.0}) == ""
+    assert dataset.scale == 0.3
+    dataset.scale = "auto"
+    assert "dataset.scale=1" in settle_scale(dataset, [(999, 999)], 64, None)
+    assert dataset.scale == 1

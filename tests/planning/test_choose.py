@@ -67,15 +67,23 @@ def test_touching_objects_are_parted():
 
 
 @pytest.mark.parametrize(
-    ("diameter", "height", "scaled"), [(89, 512, False), (110, 512, True), (110, 250, False)]
+    ("diameter", "height", "scale", "crop"),
+    [
+        (89, 512, None, None),
+        (110, 512, 0.5, 192),
+        (110, 250, None, None),
+        (200, 512, 0.25, 128),
+        (200, 500, 0.5, 192),
+        (900, 9000, 0.25, 160),
+    ],
 )
-def test_large_objects_are_seen_at_half_resolution(diameter, height, scaled):
+def test_large_objects_are_seen_at_less_resolution(diameter, height, scale, crop):
     chosen = plan(objects=50, diameter=float(diameter), height=height)
-    assert ("dataset.scale" in chosen) == scaled
-    if scaled:
-        assert chosen["dataset.scale"].value == 0.5
+    assert ("dataset.scale" in chosen) == (scale is not None)
+    if scale is not None:
+        assert chosen["dataset.scale"].value == scale
         assert str(diameter) in chosen["dataset.scale"].reason
-        assert chosen["augmentation.crop_size"].value == 192
+        assert chosen["augmentation.crop_size"].value == crop
 
 
 @pytest.mark.parametrize(("side", "crop"), [(512, 192), (384, 192), (320, 160), (256, 128)])
@@ -90,6 +98,18 @@ def test_a_scale_that_was_given_decides_the_crop(scale, crop):
     assert "dataset.scale" not in chosen
     assert (chosen["augmentation.crop_size"].value if crop else None) == crop
     assert ("augmentation.crop_size" in chosen) == (crop is not None)
+
+
+def test_touching_objects_are_not_parted_where_a_key_of_the_users_needs_the_classes():
+    """model.head=sigmoid has one output: a rim would be one too many, and the plan could not be trained."""
+    touching = replace(CELLS, objects=50, diameter=56.0, contacts=0.3)
+    chosen = {c.key: c for c in choose(touching, MACHINE, None, ANY, classes_for="model.head=sigmoid")}
+    assert chosen["dataset.target"].value == "classes"
+    assert "model.head=sigmoid" in chosen["dataset.target"].reason
+    assert "dataset.target_params" not in chosen
+    assert {c.key: c for c in choose(touching, MACHINE, None, ANY)}[
+        "dataset.target"
+    ].value == "foreground_border"
 
 
 def test_why_there_are_no_weights():

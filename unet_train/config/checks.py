@@ -54,6 +54,7 @@ def dataset_root(dataset: DatasetKeys) -> Path | None:
 def check_dataset(dataset: DatasetKeys) -> None:
     """Refuse a data set whose folder does not exist, with the way to get it."""
     check_intensity_range("dataset.intensity_range", dataset.intensity_range, may_be_auto=True)
+    check_scale(dataset.scale)
     layout = LAYOUTS[dataset.layout]
     if layout.folder == "none" and dataset.root:
         raise UserError(
@@ -75,6 +76,12 @@ def check_class_count(classes: Sequence[str]) -> None:
         raise UserError(
             f"dataset.classes: {len(classes)} names; at most {MOST_CLASSES} classes can be told apart"
         )
+
+
+def check_scale(value: object) -> None:
+    """Refuse a working resolution that is neither a number nor auto; its range is the schema's affair."""
+    if value != AUTO and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise UserError(f"dataset.scale={value}: a number, such as 0.5, or auto")
 
 
 def check_intensity_range(name: str, values: object, *, may_be_auto: bool = False) -> None:

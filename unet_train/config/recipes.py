@@ -84,7 +84,9 @@ def keys_not_used(
         lost = {
             name: value
             for name, value in recipe[section].items()
-            if not any(key == f"{section}.{name}" or key.startswith(f"{section}.{name}.") for key in typed_here)
+            if not any(
+                key == f"{section}.{name}" or key.startswith(f"{section}.{name}.") for key in typed_here
+            )
             and not (name in now and now[name] == value)
         }
         if not lost:

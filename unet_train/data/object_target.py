@@ -1,4 +1,4 @@
-"""Which target parts objects, and how wide its rim is: one rule, for ``dataset.target=auto`` and for plans."""
+"""Which target parts objects, and at which resolution: one rule, for trainings (``auto``) and for plans."""
 
 from __future__ import annotations
 
@@ -18,6 +18,35 @@ CONTACT_IMAGES = 20
 RIM_SHARE = 1 / 14
 NARROWEST_RIM, WIDEST_RIM = 2, 8
 """Width of the rim over the objects' diameter, and its bounds in pixels."""
+
+LARGE_OBJECT = 90.0
+"""Pixels across: the net sees about two such objects in a crop of 192, so half the resolution is enough."""
+
+LEAST_SCALE = 0.25
+"""Outlines of less resolution are rough; measured is 0.5 (docs/results.md)."""
+
+
+def object_scale(diameter: float, side: float, least_side: float) -> float:
+    """The working resolution for objects of a size: halved while they are large, and the image leaves room for it.
+
+    Parameters
+    ----------
+    diameter : float
+        Median of the objects', in native pixels.
+    side : float
+        Shorter side of the images, in native pixels.
+    least_side : float
+        What it has at least before it is halved.
+
+    Returns
+    -------
+    float
+        1, 0.5 or 0.25.
+    """
+    scale = 1.0
+    while diameter * scale > LARGE_OBJECT and side * scale >= least_side and scale > LEAST_SCALE:
+        scale /= 2
+    return scale
 
 
 def object_target(diameter: float, is_pretrained: bool) -> tuple[str, dict[str, Any], str]:

@@ -11,15 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unet_train.data.object_target import MANY_CONTACTS, object_target
+from unet_train.data.object_target import MANY_CONTACTS, object_scale, object_target
 from unet_train.planning.figures import DataFigures, MachineFigures
 from unet_train.planning.pretrained import Pretrained
 
-LARGE_OBJECT = 90.0
-"""Pixels across: the net sees less than two such objects in a crop of 192, so half the resolution is enough."""
-
 CROP, SCALED_CROP = 256, 192
-"""Sides of crops: the default, and that of large objects at half resolution."""
+"""Sides of crops: the default, and that of large objects at a lower resolution."""
 
 DIVISOR = 32  # of the sides of crops: the greatest stride of an encoder
 
@@ -65,6 +62,7 @@ def choose(
     group_regex: str | None = None,
     scale: float | None = None,
     no_weights: str = NO_WEIGHTS,
+    classes_for: str = "",
 ) -> list[Choice]:
     """Everything but the length of the training.
 
@@ -82,13 +80,15 @@ def choose(
         The working resolution, if the user has chosen it.
     no_weights : str
         Why there is no `pretrained`, where there is none.
+    classes_for : str
+        A key of the user's, as typed, that only goes with the classes themselves as the target; "" for none.
     """
     halved = [] if scale is not None else _scale(data)
     return [
         *_split(data, group_regex),
         *_intensity(data),
         *halved,
-        *_target(data, pretrained is not None),
+        *_target(data, pretrained is not None, classes_for),
         *_encoder(data, pretrained, no_weights),
         *(_scaled_crop(data, halved[0].value) if halved else _crop(data, scale or 1.0)),
         *_augmentation(data, orientation),
@@ -185,19 +185,20 @@ def _intensity(data: DataFigures) -> list[Choice]:
 
 
 def _scale(data: DataFigures) -> list[Choice]:
-    if data.diameter <= LARGE_OBJECT or min(data.height, data.width) < CROP:
+    scale = object_scale(data.diameter, min(data.height, data.width), CROP)
+    if scale == 1:
         return []
     return [
         Choice(
             "dataset.scale",
-            0.5,
-            f"the objects are {data.diameter:.0f} pixels across: at half resolution a crop shows more of them, and a "
-            "step takes a quarter of the time; results are at full size",
+            scale,
+            f"the objects are {data.diameter:.0f} pixels across: at this resolution a crop shows more of them, and "
+            f"an image takes {scale**2:.0%} of the time; results are at full size",
         )
     ]
 
 
-def _target(data: DataFigures, is_pretrained: bool) -> list[Choice]:
+def _target(data: DataFigures, is_pretrained: bool, classes_for: str) -> list[Choice]:
     if not data.objects or not data.has_background or len(data.shares) != 2:
         return []
     if data.contacts < MANY_CONTACTS:
@@ -206,6 +207,15 @@ def _target(data: DataFigures, is_pretrained: bool) -> list[Choice]:
                 "dataset.target",
                 "classes",
                 f"{data.contacts:.0%} of the objects touch another: little to part",
+            )
+        ]
+    if classes_for:
+        return [
+            Choice(
+                "dataset.target",
+                "classes",
+                f"{data.contacts:.0%} of the objects touch another; nothing parts them, as {classes_for} goes with "
+                "the classes alone",
             )
         ]
     target, params, what = object_target(data.diameter, is_pretrained)

@@ -30,7 +30,7 @@ from unet_train.planning.kept import kept_choices
 from unet_train.planning.pretrained import Pretrained, find_pretrained
 from unet_train.planning.trial import machine_for, try_steps
 from unet_train.planning.write import write_plan
-from unet_train.runs.factory import build_source, build_split, settle_intensity_range
+from unet_train.runs.factory import build_source, build_split, needs_classes, settle_intensity_range
 from unet_train.runs.orientation import orientation_of
 from unet_train.runs.postprocessing import records_to_optimise_on
 
@@ -76,7 +76,9 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         for name, _, value in (word.partition("=") for word in words)
         if name in ("weights", "weights.path")
     }
-    words = [word for word in words if word.partition("=")[0] not in about_weights]
+    # A scale by the objects' size is what a plan chooses anyway.
+    left_to_us = {*about_weights} | ({"dataset.scale"} if f"dataset.scale={AUTO}" in words else set())
+    words = [word for word in words if word.partition("=")[0] not in left_to_us]
     given = {word.partition("=")[0].lstrip("+~") for word in words}
     if "dataset" not in given:
         words.insert(0, "dataset=folder")
@@ -116,6 +118,7 @@ def make_plan(words: Sequence[str], minutes: float, config_dir: str | None = Non
         group_regex,
         scale=config.dataset.scale if "dataset.scale" in given else None,
         no_weights=no_weights,
+        classes_for=needs_classes(config),
     )
     chosen = without(chosen, given)
     trial = try_steps(

@@ -14,7 +14,7 @@ from unet_train.config.checks import check_class_count, dataset_root, refuse_wit
 from unet_train.config.schema import OwnObject, TrainConfig
 from unet_train.data.layouts import AUTO, LAYOUTS, DatasetKeys
 from unet_train.data.layouts.custom import as_source
-from unet_train.data.object_target import MANY_CONTACTS, object_target, share_of_contacts
+from unet_train.data.object_target import MANY_CONTACTS, object_scale, object_target, share_of_contacts
 from unet_train.errors import UserError
 from unet_train.keys import REQUIRED, schema_fields
 from unet_train.models.encoders import EncoderKeys
@@ -143,16 +143,10 @@ def settle_target(
     str
         What is to be told, "" for nothing.
     """
-    dataset, loss = config.dataset, config.loss
+    dataset = config.dataset
     if dataset.target != AUTO:
         return ""
-    by_classes = (
-        config.model.head == "sigmoid"
-        or isinstance(loss, dict)
-        or loss.border_weights is not None
-        or isinstance(loss.class_weights, list)
-    )
-    if not objects or len(source.classes) != 2 or not source.has_background or by_classes:
+    if not objects or len(source.classes) != 2 or not source.has_background or needs_classes(config):
         dataset.target = "classes"
         return ""
     contacts = share_of_contacts(source, records)
@@ -170,6 +164,54 @@ def settle_target(
     return (
         f"{contacts:.0%} of the objects touch another: {what} is a class, so that they are parted (dataset.target="
         f"{dataset.target} {said}; dataset.target=classes learns the masks alone)"
+    )
+
+
+def needs_classes(config: TrainConfig) -> str:
+    """The key, as typed, that only goes with the classes themselves as the target; "" where there is none."""
+    loss = config.loss
+    if config.model.head == "sigmoid":
+        return "model.head=sigmoid"
+    if isinstance(loss, dict):
+        return f"loss._target_={loss.get('_target_')}"
+    if loss.border_weights is not None:
+        return "loss.border_weights"
+    return "loss.class_weights" if isinstance(loss.class_weights, list) else ""
+
+
+def settle_scale(
+    dataset: DatasetKeys, shapes: Sequence[tuple[int, int]], crop_size: Any, objects: Mapping[str, Any] | None
+) -> str:
+    """Put a number in the place of ``dataset.scale=auto``: less than 1 for large objects in images with room for it.
+
+    Parameters
+    ----------
+    dataset : DatasetKeys
+        Changed in place.
+    shapes : sequence of (int, int)
+        Heights and widths of the images.
+    crop_size : int, list of int or None
+        Of the training crops: an image stays as large as that, so that crops are not filled up. None: whole images,
+        which stay as they are.
+    objects : mapping or None
+        As the check of the files found them (count, diameter); None where objects are not told apart.
+
+    Returns
+    -------
+    str
+        What is to be told, "" for nothing.
+    """
+    if dataset.scale != AUTO:
+        return ""
+    diameter = (objects or {}).get("diameter") or 0.0
+    dataset.scale = 1.0
+    if crop_size is None or not diameter:
+        return "the net works at the images' own resolution (dataset.scale=1)"
+    crop = max(crop_size) if isinstance(crop_size, list) else crop_size
+    dataset.scale = object_scale(diameter, float(np.median([min(shape) for shape in shapes])), 2 * crop)
+    return (
+        f"objects are {diameter:.0f} pixels across, so the net works at {dataset.scale:g} of the images' resolution "
+        f"(dataset.scale={dataset.scale:g}); results are at full size"
     )
 
 

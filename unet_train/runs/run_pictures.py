@@ -20,8 +20,8 @@ CURVES_DPI = 150
 def draw_crops(run: Run) -> np.ndarray:
     """The first crops of the first epoch, augmented, with the target that the net learns from them.
 
-    They are those that the training draws: a sample is a function of seed, epoch and index. Whole images in the place of
-    crops are shown as far as `MOST_PIXELS` go.
+    They are those that the training draws: a sample is a function of seed, epoch and index. Of large crops, and of
+    whole images in their place, fewer are shown: about `MOST_PIXELS`.
 
     Parameters
     ----------

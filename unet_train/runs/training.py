@@ -120,7 +120,7 @@ def start_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     check_crops(config, data)
     mode, channels = data.description.normalisation, data.description.channels
     said = follow_values(config, composed.tree, starting, mode, channels, was_auto)
-    for name in ("intensity_range", "target", "target_params"):  # a resume decides no second time
+    for name in ("intensity_range", "target", "target_params", "scale"):  # a resume decides no second time
         composed.tree["dataset"][name] = getattr(config.dataset, name)
     augmentation, notes = augmentation_for(composed, data)
     check_augmentation(augmentation, data)

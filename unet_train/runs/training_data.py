@@ -25,6 +25,7 @@ from unet_train.runs.factory import (
     build_source,
     describe_data,
     settle_intensity_range,
+    settle_scale,
     settle_target,
     unset_keys,
 )
@@ -104,11 +105,13 @@ def read_data(
     copies = find_copies(report, parts)
     warnings = [*report.warnings, *missing_classes(report, source.classes, parts), *copies]
     truth = source.read_truth(split.train[0])
-    told = settle_target(
-        config, source, split.train, report.facts["objects"] if truth.instances is not None else None
-    )
-    if told:
-        source.notes = [*source.notes, told]
+    objects = report.facts["objects"] if truth.instances is not None else None
+    shapes = [report.shapes[record.key] for record in split.train]
+    told = [
+        settle_scale(config.dataset, shapes, config.augmentation.crop_size, objects),
+        settle_target(config, source, split.train, objects),
+    ]
+    source.notes = [*source.notes, *filter(None, told)]
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (
         {record.key: found[record.key] for record in split.train if record.key in found}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 AUTO = "auto"
-"""`dataset.intensity_range=auto`: measured on the training images."""
+"""`dataset.intensity_range`, `dataset.target`, `dataset.scale`: settled by the training images and their masks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ class DatasetKeys:
         choices=NamesAnd(TARGETS, AUTO),
     )
     target_params: dict[str, Any] = key("widths of the target's gaps and borders, in native pixels")
-    scale: float = key("working resolution: 0.5 halves the image before the net", at_least=0.01, at_most=100)
+    scale: Any = key(
+        "working resolution: 0.5 halves the image before the net; auto: 0.5 or 0.25 for large objects, else 1",
+        at_least=0.01,
+        at_most=100,
+    )
     normalisation: str = key(
         "what the z-score runs over; auto: by the weights, else image; brain: the volume, cut to the brain",
         choices=("auto", "fixed", "image", "volume", "brain"),
