@@ -30,6 +30,33 @@ def run(tmp_path_factory):
     return unet_train.train(["experiment=smoke", "trainer.epochs=1", f"hydra.run.dir={folder}"])
 
 
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["split.folds=3", "split.fold=all"], {}),
+        (["split.folds=3", "+split.fold='all'"], {}),
+        ([], {"folds": 3, "fold": "all"}),
+        ([], {"split": {"folds": 3, "fold": "all"}}),
+    ],
+)
+def test_all_folds_are_left_to_the_command_in_one_line(words, keys):
+    with pytest.raises(
+        UserError, match=r"^split\.fold=all: all folds are trained by the command unet-train alone"
+    ):
+        unet_train.train(["experiment=smoke", "hydra.run.dir=run", *words], **keys)
+    assert not Path("run").exists()
+
+
+def test_a_folder_of_folds_goes_on_by_the_command_alone():
+    Path("cv").mkdir()
+    Path("cv/folds.json").write_text('{"count": 3, "words": ["experiment=smoke"]}')
+    for words, keys in ((["resume=cv"], {}), ([], {"resume": "cv"})):
+        with pytest.raises(
+            UserError, match=r"^resume=cv: holds folds, which the command unet-train goes on with"
+        ):
+            unet_train.train(words, **keys)
+
+
 def test_importing_the_package_does_not_import_torch():
     code = (
         "import sys, unet_train\n"

@@ -12,7 +12,7 @@ from typing import Any
 from unet_train.config.checks import check_dataset, check_train
 from unet_train.config.command_line import split_partial
 from unet_train.config.compose import compose_command, compose_train
-from unet_train.config.folds import ALL, holds_folds, with_folds
+from unet_train.config.folds import ALL, holds_folds, is_for_all, with_folds
 from unet_train.config.keywords import keyword_words
 from unet_train.config.plans import words_of
 from unet_train.errors import UserError, in_terms_of
@@ -247,9 +247,17 @@ def train(overrides: Sequence[str] = (), **keys: Any) -> TrainedRun:
     if isinstance(overrides, str):
         raise UserError(f'train takes a list of overrides: train(["{overrides}"])')
     words = [*overrides, *keyword_words("train", keys)]
-    if ALL in words:
+    if any(map(is_for_all, words)):
         raise UserError(
             f"{ALL}: all folds are trained by the command unet-train alone; name one, split.fold=0"
+        )
+    resumed = next(
+        (word.partition("=")[2].strip("'\"") for word in words if word.startswith("resume=")), None
+    )
+    if resumed is not None and holds_folds(resumed):
+        raise UserError(
+            f"resume={resumed}: holds folds, which the command unet-train goes on with alone; train takes one of its "
+            "runs, fold_0"
         )
     composed = compose_train(words)
     check_train(composed.config)

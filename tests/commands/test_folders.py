@@ -137,7 +137,7 @@ def test_two_runs_of_one_second_do_not_collide():
     assert len(set(folders)) == 5
 
 
-def test_masks_with_one_number_per_object(run_command):
+def test_masks_with_one_number_per_object(run_command, capsys):
     import cv2
     import numpy as np
     import tifffile
@@ -163,6 +163,7 @@ def test_masks_with_one_number_per_object(run_command):
     assert run_command("eval", "ckpt=run", "output=out") == 0
     metrics = json.loads(Path("out/metrics.json").read_text())
     assert {"seg", "iou/background", "iou/object"} <= set(metrics)
+    assert "seg is the mean, over the true objects, of the IoU" in capsys.readouterr().out
     assert run_command("predict", "ckpt=run", "input=mine/images", "output=found") == 0
     assert read_labels(Path("found/objects/0.tif")).shape == (64, 64)
 

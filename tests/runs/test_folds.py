@@ -157,6 +157,7 @@ def test_unet_eval_scores_the_runs_images_out_of_fold_and_others_by_the_mean(
     ("command", "words", "says"),
     [
         ("train", ["split.fold=all", "dataset=demo"], "needs the number of folds: split.folds=5"),
+        ("train", ["+split.fold='all'", "dataset=demo"], "needs the number of folds: split.folds=5"),
         ("train", ["-m", "split.folds=2", "split.fold=all", "seed=0,1"], "does not go with -m"),
         ("train", ["resume={cv}", "hydra.run.dir=else"], "hydra.run.dir=else: folds that go on stay"),
         ("train", ["split.folds=3", "split.fold=all", "hydra.run.dir={cv}"], "holds 2 folds, not 3"),

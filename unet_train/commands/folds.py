@@ -11,7 +11,7 @@ from unet_train.commands import shell
 from unet_train.config.checks import check_train, expand
 from unet_train.config.command_line import quote_paths
 from unet_train.config.compose import AUTO_RESUME, compose_train
-from unet_train.config.folds import ALL, FOLDS, Folds, fold_folder, holds_folds, read_folds
+from unet_train.config.folds import ALL, FOLDS, Folds, fold_folder, holds_folds, is_for_all, read_folds
 from unet_train.config.plans import AUTO_PLAN, plan_named
 from unet_train.data.splits import read_split_file
 from unet_train.errors import UserError
@@ -26,7 +26,7 @@ Train = Callable[[shell.Arguments], int]
 def asked(arguments: shell.Arguments) -> bool:
     """Whether a command line asks for all folds: by ``split.fold=all``, or by resuming a folder of folds."""
     folder = _resumed(arguments.overrides)
-    return ALL in arguments.overrides or (folder is not None and holds_folds(folder))
+    return any(map(is_for_all, arguments.overrides)) or (folder is not None and holds_folds(folder))
 
 
 def train_folds(arguments: shell.Arguments, train: Train) -> int:
@@ -62,7 +62,9 @@ def train_folds(arguments: shell.Arguments, train: Train) -> int:
 
 def _begin(arguments: shell.Arguments) -> tuple[Path, Folds]:
     """The folder, and its folds.json as it now is."""
-    words = [o for o in arguments.overrides if o.partition("=")[0] not in ("split.fold", "resume")]
+    words = [
+        o for o in arguments.overrides if o.lstrip("+").partition("=")[0] not in ("split.fold", "resume")
+    ]
     resumed = _resumed(arguments.overrides)
     config_dir = arguments.config_dir
     if resumed is not None and not holds_folds(resumed):

@@ -17,6 +17,13 @@ ALL = "split.fold=all"
 """Each fold in turn."""
 
 
+def is_for_all(word: str) -> bool:
+    """Whether an override asks for all folds, however it is typed: ``+split.fold='all'`` too."""
+    name, _, value = word.lstrip("+").partition("=")
+    plain = value.strip("'\"")
+    return f"{name}={plain}" == ALL
+
+
 @dataclass(frozen=True)
 class Folds:
     """What folds.json holds.

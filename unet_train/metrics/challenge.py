@@ -14,6 +14,12 @@ import numpy as np
 
 from unet_train.errors import UserError
 
+SEG_LINE = (
+    "seg is the mean, over the true objects, of the IoU with the predicted object that covers more than half of it: "
+    "0 for a missed one, a half for each of two equal ones that were merged"
+)
+"""What stands under a table with SEG in it."""
+
 MISSED, SPLIT, EXTRA = 10, 5, 1
 """Weights of a missed object, a necessary split and an extra object in DET."""
 

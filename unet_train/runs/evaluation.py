@@ -33,7 +33,7 @@ from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Ensemble, Predictor, check_alike
 from unet_train.log import LOGGER, log_to
-from unet_train.metrics.challenge import drop_outside_field
+from unet_train.metrics.challenge import SEG_LINE, drop_outside_field
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
 from unet_train.metrics.object_errors import ERRORS
@@ -185,6 +185,8 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
             intervals=intervals,
         )
     )
+    if not math.isnan(evaluation.scores().get("seg", math.nan)):
+        LOGGER.info(SEG_LINE)
     if evaluation.object_counts():
         LOGGER.info(objects_line(evaluation.object_counts()))
     LOGGER.info(basis(len(pooled.groups), unit))
