@@ -93,15 +93,15 @@ def test_an_explicit_value_stands_and_nothing_is_parted_where_that_does_not_go(w
 )
 def test_the_scale_goes_by_the_objects_size_and_is_said(diameter, sizes, crop, scale):
     dataset = SimpleNamespace(scale="auto")
-    said = settle_scale(dataset, sizes, crop, {"count": 3, "diameter": diameter})
+    said = settle_scale(dataset, sizes, crop, diameter)
     assert dataset.scale == scale
     assert f"dataset.scale={scale}" in said
 
 
 def test_a_scale_that_is_given_stands_and_without_objects_it_is_1():
     dataset = SimpleNamespace(scale=0.3)
-    assert settle_scale(dataset, [(999, 999)], 64, {"count": 3, "diameter": 500.0}) == ""
+    assert settle_scale(dataset, [(999, 999)], 64, 500.0) == ""
     assert dataset.scale == 0.3
     dataset.scale = "auto"
-    assert "dataset.scale=1" in settle_scale(dataset, [(999, 999)], 64, None)
+    assert "dataset.scale=1" in settle_scale(dataset, [(999, 999)], 64, 0.0)
     assert dataset.scale == 1

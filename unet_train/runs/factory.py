@@ -180,7 +180,7 @@ def needs_classes(config: TrainConfig) -> str:
 
 
 def settle_scale(
-    dataset: DatasetKeys, shapes: Sequence[tuple[int, int]], crop_size: Any, objects: Mapping[str, Any] | None
+    dataset: DatasetKeys, shapes: Sequence[tuple[int, int]], crop_size: Any, diameter: float
 ) -> str:
     """Put a number in the place of ``dataset.scale=auto``: less than 1 for large objects in images with room for it.
 
@@ -193,17 +193,16 @@ def settle_scale(
     crop_size : int, list of int or None
         Of the training crops: an image stays as large as that, so that crops are not filled up. None: whole images,
         which stay as they are.
-    objects : mapping or None
-        As the check of the files found them (count, diameter); None where objects are not told apart.
+    diameter : float
+        Median of the objects', in native pixels; 0 where objects are not told apart.
 
     Returns
     -------
     str
-        What is to be told, "" for nothing.
+        The choice in words, "" where there was none to make.
     """
     if dataset.scale != AUTO:
         return ""
-    diameter = (objects or {}).get("diameter") or 0.0
     dataset.scale = 1.0
     if crop_size is None or not diameter:
         return "the net works at the images' own resolution (dataset.scale=1)"

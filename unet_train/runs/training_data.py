@@ -107,11 +107,12 @@ def read_data(
     truth = source.read_truth(split.train[0])
     objects = report.facts["objects"] if truth.instances is not None else None
     shapes = [report.shapes[record.key] for record in split.train]
-    told = [
-        settle_scale(config.dataset, shapes, config.augmentation.crop_size, objects),
+    diameter = (objects or {}).get("diameter") or 0.0
+    choices = [
+        settle_scale(config.dataset, shapes, config.augmentation.crop_size, diameter),
         settle_target(config, source, split.train, objects),
     ]
-    source.notes = [*source.notes, *filter(None, told)]
+    source.notes = [*source.notes, *filter(None, choices)]
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (
         {record.key: found[record.key] for record in split.train if record.key in found}
