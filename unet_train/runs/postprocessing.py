@@ -30,6 +30,8 @@ def optimise_postprocessing(path: Path, predictor: Predictor, data: TrainingData
     checkpoint = Checkpoint.read(path)
     predictor.model.load_state_dict(checkpoint.state_dict)
     few = records_to_optimise_on(data.split, data.source.records())
+    # Some seconds for each image, in which nothing else would be said.
+    LOGGER.info(f"choosing how objects are cut out, on {len(few)} validation images")
     rule, scores = choose_postprocessing(predictor, data.source, few)
     replace(checkpoint, objects=rule, metrics={**(checkpoint.metrics or {}), **scores}).write(path)
     said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
