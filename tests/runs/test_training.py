@@ -125,6 +125,7 @@ def test_training_crops_are_shown_augmented_with_the_target_that_is_learnt(
     said = capsys.readouterr().out
     assert str(run / "crops.png") in said
     assert str(run / "curves.png") in said
+    assert "experiment=smoke with dataset=folder: not used are the recipe's dataset.images=4" in said
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
     (event,) = events.Images("crops")
     (tmp_path / "shown.png").write_bytes(event.encoded_image_string)
