@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from unet_train.commands import train
-from unet_train.data.io.images import read_image
+from unet_train.data.io.images import read_image, write_image
 from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.records import Record
 from unet_train.errors import UserError
@@ -130,6 +130,23 @@ def test_training_crops_are_shown_augmented_with_the_target_that_is_learnt(
     (event,) = events.Images("crops")
     (tmp_path / "shown.png").write_bytes(event.encoded_image_string)
     np.testing.assert_array_equal(read_image(tmp_path / "shown.png"), read_image(run / "crops.png"))
+
+
+def test_the_recipe_for_cells_works_at_a_scale_by_their_size_and_keeps_it(tmp_path, run_command, capsys):
+    root, run = tmp_path / "mine", tmp_path / "run"
+    for i in range(3):
+        mask = np.zeros((160, 170), np.uint8)
+        cv2.circle(mask, (80, 80), 50 + i, 7, -1)
+        write_image(root / "masks" / f"{i}.png", mask)
+        write_image(root / "images" / f"{i}.png", mask * 20)
+    small = ["encoder.init_features=4", "encoder.depth=2", "augmentation.crop_size=64", "trainer.epochs=1"]
+    small += ["trainer.samples_per_epoch=4", "trainer.batch_size=2", f"hydra.run.dir={run}"]
+    assert run_command("train", "experiment=cells", f"dataset.root={root}", *small) == 0
+    assert "dataset.scale=0.5" in capsys.readouterr().out
+    assert yaml.safe_load((run / "config.yaml").read_text())["dataset"]["scale"] == 0.5
+    assert load(run / "best.pt")["data"]["scale"] == 0.5
+    assert run_command("train", f"resume={run}", "trainer.epochs=2") == 0
+    assert "pixels across" not in capsys.readouterr().out, "settled"
 
 
 def test_the_curves_are_drawn_anew_after_a_longer_run(tmp_path, run_command):
