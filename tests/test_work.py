@@ -10,10 +10,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unet_train.data.io.images import read_labels, write_image, write_labels
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.loading import training_set
+from unet_train.data.loading.batches import Batch
 from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.targets import get_target
 from unet_train.metrics.confusion import confusion_counts_tensor
+from unet_train.models.spec import ModelSpec, build_model
 from unet_train.runs.check_files import check_files
+from unet_train.training.averages import EMA
+from unet_train.training.distributed import DistributedContext
+from unet_train.training.finiteness import FiniteWatch
+from unet_train.training.loop import update
+from unet_train.training.losses import build_loss
+from unet_train.training.optimizers import build_optimizer
+from unet_train.training.precision import choose_precision
+from unet_train.training.schedules import Schedule
+from unet_train.training.settings import Settings
+from unet_train.training.train_state import TrainState
 
 IMAGES = 5
 
@@ -116,3 +128,29 @@ def test_the_running_counts_do_not_wait_for_the_device():
     with DeviceWaits() as waits:
         float(target.sum())
     assert waits.found == {"_local_scalar_dense": 1}, "the mode does count"
+
+
+def test_an_update_does_not_wait_for_the_device():
+    """By SGD: torch's AdamW reads its own count of steps, which lies in the host's memory on a GPU too."""
+    names = ("background", "cell", "debris")
+    model = build_model(ModelSpec({"kind": "unet", "init_features": 4, "depth": 2}, 3, list(names)))
+    state = TrainState(
+        model=model,
+        loss=build_loss([{"name": "cross_entropy"}, {"name": "dice", "weight": 0.5}], 3),
+        optimizer=build_optimizer(model, "sgd", lr=0.1, momentum=0.9),
+        schedule=Schedule("constant", total_updates=4),
+        ema=EMA(model, 0.9),
+        precision=choose_precision("cpu", "32"),
+        device=torch.device("cpu"),
+        outputs=names,
+        background=True,
+        forward=model,
+    )
+    image = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    batch = Batch(image, torch.randint(0, 3, (2, 16, 16), dtype=torch.uint8), None, None, None, ("a", "b"))
+    settings = Settings(epochs=1, batch_size=2, accumulate=2, clip_grad_norm=1.0)
+    with DeviceWaits() as waits:
+        for _ in range(2):
+            update(state, [batch, batch], settings, DistributedContext(), FiniteWatch())
+    assert state.position.update == 2
+    assert not waits.found
