@@ -123,6 +123,14 @@ def test_a_crop_is_not_larger_than_the_images_need(side, crop):
     assert (chosen["augmentation.crop_size"].value if crop else None) == crop
 
 
+def test_with_few_images_the_plan_says_what_the_start_decides():
+    few, many = (plan(pretrained=LITE, images=count)["weights"] for count in (8, 9))
+    assert few.value == many.value == "imagenet"
+    assert "few images" in few.reason
+    assert "few images" not in many.reason
+    assert "weights.freeze_encoder" not in plan(pretrained=LITE, images=2), "freezing gained nothing"
+
+
 def test_a_pretrained_encoder():
     chosen = plan(pretrained=LITE, objects=5, diameter=20.0)
     values = {key: choice.value for key, choice in chosen.items()}

@@ -28,6 +28,9 @@ SECONDS_PER_FRAME = 8.0
 
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 40
 
+FEW = 8
+"""Images up to which the start was measured to decide the result (docs/results.md, "Few annotated images")."""
+
 
 NO_WEIGHTS = "none are in the cache or within reach; weights.path=FILE names a file"
 
@@ -242,7 +245,10 @@ def _encoder(data: DataFigures, pretrained: Pretrained | None, no_weights: str) 
         Choice(f"encoder.{name}", value, "the variant that these weights are for")
         for name, value in pretrained.keys.items()
     ]
-    choices.append(Choice("weights", "imagenet", "the encoder starts from ImageNet, the decoder at random"))
+    few = "; with few images that decides more than anything else" if data.images <= FEW else ""
+    choices.append(
+        Choice("weights", "imagenet", f"the encoder starts from ImageNet, the decoder at random{few}")
+    )
     if pretrained.path:
         choices.append(Choice("weights.path", pretrained.path, "the file that was named"))
     choices.append(
