@@ -1,5 +1,6 @@
 """Counts work, not time: files decoded, labels scanned, and waits for the device, however fast the machine is."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unet_train.data.io.images import read_labels, write_image, write_labels
+import unet_train
+from unet_train.data.io.images import read_image, read_labels, write_image, write_labels
+from unet_train.data.layouts.demo import DemoSource
 from unet_train.data.layouts.folder import FolderSource
 from unet_train.data.loading import training_set
 from unet_train.data.loading.batches import Batch
+from unet_train.data.loading.kept import KeptSource
 from unet_train.data.loading.training_set import Sampling, TrainingSet
 from unet_train.data.targets import get_target
 from unet_train.metrics.confusion import confusion_counts_tensor
@@ -68,6 +72,43 @@ def test_every_file_is_decoded_once_in_all_epochs_and_balance_reads_none_before(
     found_out = TrainingSet(source, source.records(), **options)
     for sample, (epoch, index) in zip(told, np.ndindex(2, 20), strict=True):
         np.testing.assert_array_equal(sample.image, found_out[epoch, index].image)
+
+
+@pytest.mark.parametrize("kept", [IMAGES, 2])
+def test_what_is_read_again_and_again_is_decoded_once_as_far_as_it_fits(source, kept):
+    """An image and its truth take 3,200 bytes; what does not fit is decoded each time, and all is the same."""
+    records = source.records()
+    reading = KeptSource(source, most_bytes=kept * 3200)
+    times = 3
+    for _ in range(times):
+        for record in records:
+            np.testing.assert_array_equal(reading.read_image(record), read_image(record.image))
+            truth = reading.read_truth(record, scoring=True).classes
+            np.testing.assert_array_equal(truth, read_labels(next(iter(record.labels.values()))))
+    expected = kept + times * (IMAGES - kept)
+    assert source.reads == {"image": expected, "truth": expected}
+
+
+def test_validations_decode_their_images_once(tmp_path, monkeypatch):
+    reads = Counter()
+    real = DemoSource.read_truth
+
+    def counting(self, record, *, scoring=False):
+        reads[record.key, scoring] += 1
+        return real(self, record, scoring=scoring)
+
+    monkeypatch.setattr(DemoSource, "read_truth", counting)
+    words = ["experiment=smoke", "trainer.val_every=1", "trainer.samples_per_epoch=2", "trainer.batch_size=2"]
+    counts = []
+    for epochs in (1, 4):
+        reads.clear()
+        run = unet_train.train(
+            [*words, f"trainer.epochs={epochs}", f"hydra.run.dir={tmp_path / str(epochs)}"]
+        )
+        validated = json.loads((run.folder / "split.json").read_text())["val"]
+        counts.append([reads[key, True] for key in validated])
+    assert min(counts[0]) > 0
+    assert counts[0] == counts[1], "three more validations decode nothing"
 
 
 def test_the_balance_of_classes_is_known_from_the_check(source):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
+from unet_train.data.loading.kept import KeptSource
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Truth
 from unet_train.inference.predictor import Prediction, Predictor
@@ -24,10 +25,11 @@ class Validation:
 
     def __init__(self, run: Run, history: History):
         self.state, self.history, self.context = run.state, history, run.hardware.context
-        self.source, self.records, self.data = run.data.source, run.data.split.val, run.data.description
+        self.source = KeptSource(run.data.source)
+        self.records, self.data = run.data.split.val, run.data.description
         self.predictor = run.predictor()
         self.shown = {record.key for record in self.records[: run.config.trainer.pictures]}
-        self.normaliser = Normaliser(self.source, self.data.normalisation)
+        self.normaliser = Normaliser(run.data.source, self.data.normalisation)
         self.pictures: dict[str, np.ndarray] = {}
         self.last: Evaluation | None = None
         self.warned = False
