@@ -108,11 +108,12 @@ def read_data(
     objects = report.facts["objects"] if truth.instances is not None else None
     shapes = [report.shapes[record.key] for record in split.train]
     diameter = (objects or {}).get("diameter") or 0.0
-    choices = [
+    told_of = [
         settle_scale(config.dataset, shapes, config.augmentation.crop_size, diameter),
         settle_target(config, source, split.train, objects),
     ]
-    source.notes = [*source.notes, *filter(None, choices)]
+    if any(told_of):
+        source.notes = [*source.notes, *filter(None, told_of)]
     description = describe_data(config, source, truth.instances is not None)
     hashes, truth_hashes = (
         {record.key: found[record.key] for record in split.train if record.key in found}
