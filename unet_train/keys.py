@@ -86,6 +86,8 @@ def wrong_value(name: str, value: Any, described: Field[Any]) -> str | None:
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, str):
             continue  # a word in a number's place, such as auto: for whoever knows which there are
+        if described.metadata["bounds"] and not isinstance(number, int | float):
+            return f"{name}={value}: must be a number{_or_null(described)}"
         for word, bound in described.metadata["bounds"].items():
             much, keeps = BOUNDS[word]
             if not keeps(number, bound):

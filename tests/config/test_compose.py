@@ -314,3 +314,19 @@ def test_a_key_that_does_not_exist_is_told_beside_a_mapping_of_numbers():
     tree = compose_command("train", ["dataset=folder", "dataset.root=x", "dataset.values={0:0,255:1}"]).tree
     with pytest.raises(UserError, match=r"^sead: no such key \(did you mean seed"):
         typed(TrainConfig, tree | {"sead": 3})
+
+
+@pytest.mark.parametrize("word", ["hydra=null", "hydra=3", "hydra={a:1}"])
+def test_what_hydra_itself_stumbles_over_is_one_line(word):
+    with pytest.raises(UserError, match="hydra"):
+        compose_command("train", [word])
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    with pytest.raises(UserError, match="encoder"):
+        compose_command("train", [f"encoder={'y' * 5000}"])
+
+
+def test_a_list_where_a_number_is_meant_is_one_line():
+    with pytest.raises(UserError, match=r"weights\.freeze_encoder.*number"):
+        compose_command("train", ["weights.freeze_encoder=[[1]]"])

@@ -92,6 +92,12 @@ def compose_command(command: str, overrides: Sequence[str], config_dir: str | No
             )
         except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
             raise UserError(explain(command, overrides, options, searchpath, error)) from error
+        except OSError as error:  # a choice whose name no file can have
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+        except (TypeError, AttributeError) as error:
+            # Hydra works with its own section before it has checked it: hydra=3, hydra.sweeper=null.
+            about = next((word for word in overrides if word.lstrip("+~").startswith("hydra")), "hydra")
+            raise UserError(f"{about}: Hydra cannot work with this ({first_line(error)})") from error
         notes = tuple(keys_not_used(overrides, [config_folder(), *own], sections))
         with open_dict(composed):
             composed.update({**sections, **own_sections})

@@ -103,6 +103,9 @@ def explain(
         name, _, value = override.partition("=")
         if name in options and value in ("null", "") and "Config group override" in text:
             return f"{override}: choose one of {', '.join(options[name])}"
+    own = next((o for o in overrides if o.lstrip("+~").startswith("hydra=")), None)
+    if own and "Config group override" in text:
+        return f"{own}: hydra is a section; set its keys, such as hydra.run.dir=FOLDER"
     unreadable = re.match(r"(.*) at input|mismatched input|token recognition|extraneous input", text)
     if unreadable or "grammar" in text:
         bad = next((o for o in overrides if not _parses(o)), text.split("\n")[0]).lstrip("+")
