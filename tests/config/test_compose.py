@@ -327,6 +327,7 @@ def test_a_name_that_no_file_can_have_is_one_line():
         compose_command("train", [f"encoder={'y' * 5000}"])
 
 
-def test_a_list_where_a_number_is_meant_is_one_line():
-    with pytest.raises(UserError, match=r"weights\.freeze_encoder.*number"):
-        compose_command("train", ["weights.freeze_encoder=[[1]]"])
+@pytest.mark.parametrize("value", ["[[1]]", "{a:1}"])
+def test_what_is_no_number_where_one_is_meant_is_one_line(value):
+    with pytest.raises(UserError, match=r"dataset\.scale.*number"):
+        compose_command("train", [f"dataset.scale={value}"])
