@@ -174,7 +174,7 @@ def test_real_data_is_sound(real_data):
 
 def test_classes_that_only_some_parts_show():
     shown = {"a": [0, 1], "b": [0, 2], "c": [0, 1, 3]}
-    report = Report(class_pixels={key: np.bincount(ids, minlength=4) for key, ids in shown.items()})
+    report = Report(class_pixels={key: np.bincount(ids, minlength=4).tolist() for key, ids in shown.items()})
     names = ["sky", "road", "car", "bus"]
     said = missing_classes(report, names, {"train": ["a"], "val": ["b"], "test": ["c"]})
     assert len(said) == 3

@@ -50,7 +50,7 @@ class Report:
     truth_hashes : dict
         Key → sha1 of the labels.
     class_pixels : dict
-        Key → pixels of each class in the labels, K int64.
+        Key → pixels of each of the K classes in the labels.
     shapes : dict
         Key → height and width of the picture.
     thumbnails : dict
@@ -65,7 +65,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     truth_hashes: dict[str, str] = field(default_factory=dict)
-    class_pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    class_pixels: dict[str, list[int]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
     thumbnails: dict[str, bytes] = field(default_factory=dict)
     near_duplicates: list[NearDuplicate] = field(default_factory=list)
@@ -431,7 +431,7 @@ def _gather(
         if look.class_pixels is not None:
             pixels += look.class_pixels
             empty += int(look.class_pixels[first:IGNORE].sum() == 0)
-            report.class_pixels[record.key] = look.class_pixels[: len(source.classes)].astype(np.int64)
+            report.class_pixels[record.key] = look.class_pixels[: len(source.classes)].tolist()
             if look.class_pixels[:IGNORE].sum() == 0:
                 unknown.append(record.key)
     if source.one_size_per_group:

@@ -194,8 +194,8 @@ class TrainingSet(Dataset[Sample]):
     weights : callable or None
         Makes a weight map, once per image; it moves with the image. Where the data have no instances it
         is given None.
-    class_pixels : mapping of str to ndarray, optional
-        Key of a record → pixels of each class in its labels (K int64), as the data check counted them; labels of
+    class_pixels : mapping of str to sequence of int, optional
+        Key of a record → pixels of each class in its labels, as the data check counted them; labels of
         records that are not in it are read where they are asked for (`Sampling.balance`, `class_pixels`).
     cache_bytes : int
         Decoded images, targets and weights are kept up to this (in each worker process).
@@ -216,7 +216,7 @@ class TrainingSet(Dataset[Sample]):
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 (frozen)
         augmentation: Augmentation | None = None,
         weights: WeightMap | None = None,
-        class_pixels: Mapping[str, np.ndarray] | None = None,
+        class_pixels: Mapping[str, Sequence[int]] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ):
         if not records:
@@ -362,7 +362,7 @@ class TrainingSet(Dataset[Sample]):
         """Class id → numbers of the records whose labels show it; without the background."""
         found: dict[int, list[int]] = {}
         for number, record in enumerate(self.records):
-            pixels = self._class_pixels.get(record.key)
+            pixels: Any = self._class_pixels.get(record.key)
             if pixels is None:
                 pixels = np.bincount(self.source.read_truth(record).classes.ravel())[:IGNORE]
             for index in np.flatnonzero(pixels).tolist():
@@ -389,7 +389,7 @@ class TrainingSet(Dataset[Sample]):
         """
         counted = isinstance(self.target, ClassesTarget) and self.preprocessing.normalisation != "brain"
         if counted and all(record.key in self._class_pixels for record in self.records):
-            return np.stack([self._class_pixels[record.key][:outputs] for record in self.records])
+            return np.array([self._class_pixels[record.key][:outputs] for record in self.records], np.int64)
         return np.stack(
             [np.bincount(self._read(r).target.ravel(), minlength=256)[:outputs] for r in self.records]
         ).astype(np.int64)
