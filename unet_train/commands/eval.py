@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from unet_train.commands import shell
-from unet_train.config.checks import check_dataset, check_output, check_own_encoder, find_checkpoint
+from unet_train.config.checks import check_dataset, check_judged, check_output, check_own_encoder
 from unet_train.config.command_line import split_partial
 from unet_train.config.compose import compose_command
 from unet_train.config.folds import holds_folds, with_folds
-from unet_train.errors import UserError
 
 
 def main() -> None:
@@ -20,15 +19,8 @@ def evaluate(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "eval")
     overrides, partial = split_partial(arguments.overrides, ("dataset", "split"))
     composed = compose_command("eval", overrides, arguments.config_dir)
-    ckpt, predictions = composed.config.ckpt, composed.config.predictions
-    if ckpt is not None and predictions is not None:
-        raise UserError(
-            "ckpt and predictions: a model is scored, or masks that are there already; leave one out"
-        )
-    if ckpt is None and predictions is None:
-        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or predictions=FOLDER to score masks)")
-    for name in with_folds([ckpt] if ckpt is not None else []):
-        find_checkpoint(name)
+    ckpt = composed.config.ckpt
+    check_judged(with_folds([ckpt] if ckpt is not None else []), composed.config.predictions)
     check_own_encoder(composed.config.encoder)
     check_output(composed.config.output)
     if composed.config.dataset is not None:

@@ -308,6 +308,23 @@ def check_whole_model(names: Sequence[str], weights: Weights | None) -> None:
         raise UserError("weights.freeze_encoder is for a training; leave it out")
 
 
+def check_judged(names: Sequence[str], predictions: str | None) -> None:
+    """Refuse an evaluation of neither a model nor masks, or of both, and checkpoints that are not there.
+
+    Raises
+    ------
+    UserError
+    """
+    if names and predictions is not None:
+        raise UserError(
+            "ckpt and predictions: a model is scored, or masks that are there already; leave one out"
+        )
+    if not names and predictions is None:
+        raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or predictions=FOLDER to score masks)")
+    for name in names:
+        find_checkpoint(name)
+
+
 def find_checkpoint(path: str) -> Path:
     """A checkpoint file as typed; a run folder stands for its best.pt.
 
