@@ -445,7 +445,7 @@ def test_stopping_leaves_whole_files_and_a_second_run_goes_on(
 def test_a_full_disk_is_said_in_one_line(tmp_path, threshold_model, run_command, monkeypatch, capsys):
     put(tmp_path / "a.png", drawn())
 
-    def full(path, array):
+    def full(path, array, **_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(prediction, "write_labels", full)
