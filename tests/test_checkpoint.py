@@ -1,5 +1,8 @@
 """A checkpoint comes back as it was written, by the keys the file has always had; so do files of earlier versions."""
 
+import errno
+import io
+import os
 from dataclasses import fields, replace
 
 import numpy as np
@@ -352,3 +355,25 @@ def test_best_is_nothing_to_resume_from(tmp_path):
     said = one_line(lambda: Checkpoint.read(tmp_path / "best.pt").resume_state)
     assert said.endswith("best.pt: holds weights alone; a run is resumed from its last.pt")
     assert last().resume_state.position.epoch == 3
+
+
+def test_a_disk_that_is_full_anywhere_in_a_file_is_an_oserror_and_keeps_the_one_before(tmp_path, monkeypatch):
+    """Torch's zip writer, closed over the error, complains of its own: of that nobody could tell what to do."""
+    path, content = tmp_path / "last.pt", {"a": torch.ones(3000), "b": torch.ones(5000)}
+    write_checkpoint(path, {"a": torch.zeros(1)})
+    whole = path.read_bytes()
+    room = [0]
+
+    class SmallDisk(io.FileIO):
+        def write(self, data):
+            if self.tell() + len(data) > room[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    monkeypatch.setattr("builtins.open", lambda name, mode: SmallDisk(name, mode))
+    for room[0] in (0, 10, 1000, 9000, 15_000, 25_000, 33_000):
+        with pytest.raises(OSError, match="No space left"):
+            write_checkpoint(path, content)
+        assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    monkeypatch.undo()
+    assert path.read_bytes() == whole

@@ -1,6 +1,7 @@
 """`unet-data`: check says every problem and counts, demo writes what check accepts, fetch says what it can."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -206,3 +207,16 @@ def test_fetch_goes_to_the_base_folder(run_command, monkeypatch, tmp_path, capsy
         ("dic_hela", Path("other (1)")),
     ]
     assert capsys.readouterr().out == "fetched\n" * 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_forges_no_line_and_no_colour(run_command, write_images, capsys):
+    root = write_images(Path("mine"))
+    for folder in ("images", "masks"):
+        data = (root / folder / "im_0.png").read_bytes()
+        (root / folder / "x\x1b[31mred\nunet-data: forged.png").write_bytes(data)
+    run_command("data", "check", "dataset=folder", f"dataset.root={root}")
+    said = capsys.readouterr().out
+    assert "same picture" in said
+    assert "\x1b" not in said
+    assert not any(line.startswith("unet-data: forged") for line in said.splitlines())

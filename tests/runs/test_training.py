@@ -564,9 +564,30 @@ def test_two_processes_say_a_bad_file_once_and_exit_with_2(tmp_path):
     assert done.stderr.count("unet-train: ") == 1, done.stderr
 
 
+def test_after_a_resume_with_other_batches_the_schedule_ends_with_the_run(tmp_path, run_command, capsys):
+    """Eight steps were made of two epochs; the two to come have one each, and are not beyond the end."""
+    folder = tmp_path / "run"
+    words = [*TINY, "trainer.batch_size=2", "trainer.epochs=2", "trainer.val_every=1"]
+    assert run_command("train", *words, f"hydra.run.dir={folder}") == 0
+    assert len(rows(folder)) == 2
+    assert int(rows(folder)[-1]["step"]) == 8
+    capsys.readouterr()
+    assert run_command("train", f"resume={folder}", "trainer.batch_size=8", "trainer.epochs=4") == 0
+    assert "10 steps" in capsys.readouterr().out
+    later = rows(folder)[2:]
+    assert [int(row["step"]) for row in later] == [9, 10]
+    # A cosine over ten steps, the rate that the last step of each epoch was made with.
+    top = load(folder / "best.pt")["config"]["optimizer"]["lr"]
+    found = [float(row["train/lr"]) for row in later]
+    assert found == pytest.approx([top * (1 + np.cos(np.pi * step / 10)) / 2 for step in (8, 9)], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("codes", "failed", "told"),
-    [([2, 2], 0, True), ([2, 2], 1, True), ([1, 2], 1, False), ([-9, 1], 1, False), ([0, 0], 0, True)],
+    [
+        *[([2, 2], 0, True), ([2, 2], 1, True), ([1, 2], 1, False), ([-9, 1], 1, False), ([0, 0], 0, True)],
+        *[([138, 138], 1, True), ([1, 138], 1, False)],
+    ],
 )
 def test_a_line_of_another_process_is_said_only_where_the_first_has_not(codes, failed, told):
     """Both processes find a bad file, and either may end first: once in CI it was said twice."""

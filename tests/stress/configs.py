@@ -279,7 +279,7 @@ def compose(command: str, words: list[str], config_dir: str | None = None) -> No
     if command == "predict":
         check_predict(config)
     elif command == "eval":
-        checks.check_judged([config.ckpt] if config.ckpt else [], config.predictions)
+        checks.check_judged([config.ckpt] if config.ckpt else [], config.predictions, config.dataset)
         checks.check_own_encoder(config.encoder)
     elif command == "export":
         checks.check_whole_model([config.ckpt] if config.ckpt else [], config.weights)

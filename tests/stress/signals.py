@@ -81,6 +81,11 @@ def one_of_two_dies(words: list[str], told: Path, rng: random.Random) -> str:
     os.kill(killed, signal.SIGKILL)
     code = wait(started, ENDS_WITHIN)
     assert code not in (0, 2), f"exit code {code}"
+    if killed != started[0]:
+        said = told.read_text()
+        assert code == 128 + signal.SIGKILL, f"exit code {code}: {said}"
+        assert f"process {trainers.index(killed) + 1} of 2 was killed by SIGKILL" in said, said
+        assert "Traceback" not in said, said
     end = time.monotonic() + ENDS_WITHIN
     while any(alive(child) for child in children):
         assert time.monotonic() < end, "a process was left behind"

@@ -14,7 +14,7 @@ from unet_train.config.checks import check_dataset, dataset_root, expand
 from unet_train.config.compose import compose_command
 from unet_train.config.messages import near
 from unet_train.config.plans import minutes_of
-from unet_train.errors import UserError
+from unet_train.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from unet_train.data.check import Report
@@ -79,10 +79,10 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
         source = build_source(config.dataset)  # else the files' own values are told
     report = check_files(source, records, keys=unset_keys(config.dataset))
     for note in [*source.notes, *([told] if told else []), *report.notes]:
-        print(note)
+        print(one_line(note))
     print(format_facts(report))
     for warning in report.warnings:
-        print(f"warning: {warning}")
+        print(one_line(f"warning: {warning}"))
     if report.problems:
         all_in = str(folder / FIGURES) if folder else f"output=FOLDER writes them into FOLDER/{FIGURES}"
         print(format_problems(report, all_in))
@@ -97,11 +97,11 @@ def check(overrides: Sequence[str], config_dir: str | None = None) -> int:
         _write(folder, source, records, report, None, root)
         raise
     for note in split.notes:
-        print(note)
+        print(one_line(note))
     parts = {"train": split.train, "val": split.val, "test": split.test}
     keys = {part: [record.key for record in found] for part, found in parts.items()}
     for warning in [*missing_classes(report, source.classes, keys), *find_copies(report, keys)]:
-        print(f"warning: {warning}")
+        print(one_line(f"warning: {warning}"))
     print(f"split     {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     _write(folder, source, records, report, split, root)
     print("no problem found")

@@ -19,8 +19,8 @@ def evaluate(arguments: shell.Arguments) -> int:
     shell.refuse_sweeps(arguments, "eval")
     overrides, partial = split_partial(arguments.overrides, ("dataset", "split"))
     composed = compose_command("eval", overrides, arguments.config_dir)
-    ckpt = composed.config.ckpt
-    check_judged(with_folds([ckpt] if ckpt is not None else []), composed.config.predictions)
+    ckpt, names = composed.config.ckpt, with_folds([composed.config.ckpt] if composed.config.ckpt else [])
+    check_judged(names, composed.config.predictions, composed.config.dataset)
     check_own_encoder(composed.config.encoder)
     check_output(composed.config.output)
     if composed.config.dataset is not None:

@@ -114,11 +114,17 @@ def run(composed: Composed[TrainConfig]) -> int:
     """Train in this process; a signal's exit code if one stopped it."""
     shell.tell_loading()
     from unet_train.runs.training import NotSaved, Stopped, train_run
+    from unet_train.training.distributed import lost_peer
 
     try:
         train_run(composed)
     except NotSaved as error:
         print(f"unet-train: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not lost_peer(error):
+            raise
+        print("unet-train: another process of this run has ended, and so does this one", file=sys.stderr)
         return 1
     except Stopped as stopped:
         print(f"stopped by {stopped}; go on with: unet-train resume={composed.run_folder}", file=sys.stderr)
@@ -286,19 +292,29 @@ def start_processes(composed: Composed[TrainConfig], arguments: shell.Arguments)
         for number in SIGNALS:
             signal.signal(number, forward)
         rank = wait_for(processes)
+        code = processes[rank].returncode
+        if code < 0:
+            print(
+                f"unet-train: process {rank + 1} of {size} was killed by {signal.Signals(-code).name}, and all have "
+                f"ended; if memory ran out, try smaller crops or batches. Go on with: unet-train resume={folder}",
+                file=sys.stderr,
+            )
+            return 128 - code
         words = said[rank]
         if words is not None and not told_by_the_first([process.returncode for process in processes], rank):
             words.seek(0)
             sys.stderr.write(words.read())
-        return processes[rank].returncode
+        return code
 
 
 def told_by_the_first(codes: Sequence[int], failed: int) -> bool:
     """Whether rank 0 has said what made rank `failed` end, by the exit codes of all: or nothing went wrong.
 
-    What is wrong with the input every process finds, whichever ends first. A crash is its own rank's alone.
+    What is wrong with the input every process finds, whichever ends first, and a signal reaches all of them. A crash is
+    its own rank's alone.
     """
-    return codes[failed] == 0 or failed == 0 or codes[0] == codes[failed] == 2
+    told_by_all = codes[failed] == 2 or codes[failed] > 128
+    return codes[failed] == 0 or failed == 0 or (told_by_all and codes[0] == codes[failed])
 
 
 def wait_for(processes: Sequence[subprocess.Popen[bytes]], grace: float = 10.0) -> int:
@@ -310,7 +326,9 @@ def wait_for(processes: Sequence[subprocess.Popen[bytes]], grace: float = 10.0) 
     while any(process.poll() is None for process in processes):
         bad = [rank for rank, process in enumerate(processes) if process.poll()]
         if bad and not since:
-            failed, since = bad[0], time.monotonic()
+            # One that was killed is why the others fail, however soon they do.
+            failed = min(bad, key=lambda rank: (processes[rank].returncode > 0, rank))
+            since = time.monotonic()
         if since and time.monotonic() - since > grace:
             for process in processes:
                 process.kill()

@@ -308,8 +308,8 @@ def check_whole_model(names: Sequence[str], weights: Weights | None) -> None:
         raise UserError("weights.freeze_encoder is for a training; leave it out")
 
 
-def check_judged(names: Sequence[str], predictions: str | None) -> None:
-    """Refuse an evaluation of neither a model nor masks, or of both, and checkpoints that are not there.
+def check_judged(names: Sequence[str], predictions: str | None, dataset: DatasetKeys | None) -> None:
+    """Refuse an evaluation of neither a model nor masks, or of both, masks without a truth, and missing checkpoints.
 
     Raises
     ------
@@ -321,6 +321,10 @@ def check_judged(names: Sequence[str], predictions: str | None) -> None:
         )
     if not names and predictions is None:
         raise UserError("ckpt is missing: set ckpt=runs/…/best.pt (or predictions=FOLDER to score masks)")
+    if predictions is not None and dataset is None:
+        raise UserError(
+            f"predictions={predictions}: say what is true, as in dataset=folder dataset.root=FOLDER"
+        )
     for name in names:
         find_checkpoint(name)
 

@@ -505,6 +505,6 @@ def _twins(hashes: dict[str, str], records: dict[str, Record]) -> list[str]:
     if not pairs:
         return []
     return [
-        f"{len(pairs)} images are the same picture as one of another group, such as {pairs[0][0]} and "
-        f"{pairs[0][1]}"
+        f"{len(pairs)} image{' is' if len(pairs) == 1 else 's are'} the same picture as one of another group, such as "
+        f"{pairs[0][0]} and {pairs[0][1]}"
     ]

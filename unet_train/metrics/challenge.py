@@ -259,6 +259,12 @@ def overlaps(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
     return table[1:, 1:], table.sum(1)[1:], table.sum(0)[1:]
 
 
+def object_ids(labels: np.ndarray) -> np.ndarray:
+    """The ids of a label map without 0, ascending: the order of `overlaps`."""
+    ids = np.unique(labels)
+    return ids[ids != 0]
+
+
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, int]:
     """Ids 1..n in the order of the labels, as int64: no label is near the end of its type any more."""
     if labels.dtype.kind not in "biu":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_train.metrics.challenge import drop_outside_field, overlaps
+from unet_train.metrics.challenge import drop_outside_field, object_ids, overlaps
 
 THRESHOLDS = tuple(range(50, 100, 5))
 """Of the IoU, in percent."""
@@ -140,5 +140,4 @@ def _without(labels: np.ndarray, which: np.ndarray) -> np.ndarray:
     """A label map without some of its objects, given as a mask over them in the order of their ids."""
     if not which.any():
         return labels
-    ids = np.unique(labels)
-    return np.where(np.isin(labels, ids[ids != 0][which]), 0, labels)
+    return np.where(np.isin(labels, object_ids(labels)[which]), 0, labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unet_train.metrics.challenge import overlaps
+from unet_train.metrics.challenge import object_ids, overlaps
 
 ERRORS = ("merged", "split", "missed", "invented")
 """In the order in which they are listed everywhere."""
@@ -20,7 +20,7 @@ class ObjectErrors:
     Attributes
     ----------
     matched : tuple of int
-        True objects that one found object covers, which covers no other one.
+        True objects, neither merged nor split, that a found object covers.
     merged : tuple of int
         True objects whose found object covers others too.
     split : tuple of int
@@ -65,7 +65,7 @@ def object_errors(
         On different shapes, labels that are not whole numbers, or negative ones.
     """
     shared, true_area, found_area = overlaps(reference, result)
-    true_ids, found_ids = _ids(reference), _ids(result)
+    true_ids, found_ids = object_ids(reference), object_ids(result)
     covers = 2 * shared > true_area[:, None]
     inside = 2 * shared > found_area[None]
     covered = covers.any(1)
@@ -98,11 +98,6 @@ def count_errors(images: Iterable[ObjectErrors]) -> dict[str, int]:
     counts = {f"objects/{kind}": sum(len(getattr(image, kind)) for image in images) for kind in kinds}
     true = sum(counts[f"objects/{kind}"] for kind in kinds if kind != "invented")
     return {"objects/true": true, **counts}
-
-
-def _ids(labels: np.ndarray) -> np.ndarray:
-    ids = np.unique(labels)
-    return ids[ids != 0]
 
 
 def _chosen(ids: np.ndarray, which: np.ndarray) -> tuple[int, ...]:

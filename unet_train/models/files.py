@@ -299,10 +299,21 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write what `read_checkpoint` reads: to a temporary file, flushed to the disk, then put in place.
 
     A kill never leaves half a file. The content is made `plain` first.
+
+    Raises
+    ------
+    OSError
+        A full disk, a folder that may not be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(plain(content), file)
+        try:
+            torch.save(plain(content), file)
+        except RuntimeError as error:
+            # Torch closes its zip file in any case, and complains of that over the reason.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         file.flush()
         os.fsync(file.fileno())
 

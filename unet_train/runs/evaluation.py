@@ -32,7 +32,7 @@ from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source
 from unet_train.errors import UserError
 from unet_train.inference.predictor import Ensemble, Predictor, check_alike
-from unet_train.log import LOGGER, log_to
+from unet_train.log import LOGGER, log_to, tell
 from unet_train.metrics.challenge import SEG_LINE, drop_outside_field
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
@@ -91,7 +91,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     refuse_other_values(source, predictor.data)
     hashes = checked_hashes(source, records)
     for note in [*source.notes, *tell_views(config.tta, [predictor])]:
-        LOGGER.info(note)
+        tell(note)
     if source.has_background != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
@@ -141,7 +141,7 @@ def score_masks(config: EvalConfig, words: Sequence[str] = ()) -> dict[str, Any]
         str(config.predictions), source, dataset.root, describe_truth(dataset, source, records[0])
     )
     for note in [*source.notes, *masks.notes]:
-        LOGGER.info(note)
+        tell(note)
     missing = masks.missing(records)
     warnings = [missing_line(missing, len(records))] if missing else []
     about = {"predictions": str(config.predictions), "missing": missing, "chosen_on": 0, "trained_on": 0}
@@ -207,9 +207,10 @@ def score(config: EvalConfig, scored: Scored, words: Sequence[str]) -> dict[str,
     pooled = evaluation.pooled()
     unit = "patients" if source.volumes else pooled.unit
     intervals = pooled.intervals() | (patient_intervals(patients.scores) if patients else {})
+    objects = evaluation.object_counts()
     metrics = (
         scores
-        | evaluation.object_counts()
+        | objects
         | {
             "intervals": intervals,
             "interval_unit": unit,
@@ -269,21 +270,21 @@ def score(config: EvalConfig, scored: Scored, words: Sequence[str]) -> dict[str,
             intervals=intervals,
         )
     )
-    if not math.isnan(evaluation.scores().get("seg", math.nan)):
+    if not math.isnan(scores.get("seg", math.nan)):
         LOGGER.info(SEG_LINE)
-    if evaluation.object_counts():
-        LOGGER.info(objects_line(evaluation.object_counts()))
+    if objects:
+        LOGGER.info(objects_line(objects))
     LOGGER.info(basis(len(pooled.groups), unit))
     for line in without_distance_lines(evaluation):
         LOGGER.info(line)
     for warning in warnings:
-        LOGGER.info(f"warning: {warning}")
+        tell(f"warning: {warning}")
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
         LOGGER.info(patients_table(patients.scores, intervals))
         for note in patients.notes:
-            LOGGER.info(note)
+            tell(note)
     if report_path is not None:
         LOGGER.info(f"report    {report_path}")
     LOGGER.info(f"results   {folder}")
@@ -332,10 +333,7 @@ def choose_labelled(config: EvalConfig) -> tuple[Source, list[Record], str, Data
         No data set, or a part that is not there.
     """
     dataset = config.dataset
-    if dataset is None:
-        raise UserError(
-            f"predictions={config.predictions}: say what is true, as in dataset=folder dataset.root=FOLDER"
-        )
+    assert dataset is not None, "refused before"
     check_dataset(dataset)
     if dataset.intensity_range == AUTO:
         dataset.intensity_range = None  # for pictures alone

@@ -233,12 +233,13 @@ def open_onnx(graph: PredictionGraph, path: Path) -> Runner:
 
 def write_safetensors(graph: PredictionGraph, path: Path) -> None:
     """Write the weights under our names, with the description of the model beside them."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     description = {"model": graph.spec.to_dict(), "unet_train": __version__}
     # safetensors takes no channels_last tensors.
     tensors = {name: value.contiguous() for name, value in graph.model.state_dict().items()}
-    save_file(tensors, path, metadata={"format": "pt", "unet_train": json.dumps(description)})
+    # save_file would make a file that its owner alone may read.
+    path.write_bytes(save(tensors, metadata={"format": "pt", "unet_train": json.dumps(description)}))
 
 
 def open_safetensors(graph: PredictionGraph, path: Path) -> Runner:

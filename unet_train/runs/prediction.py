@@ -12,7 +12,7 @@ from tqdm import tqdm
 from unet_train.atomic import writing
 from unet_train.config.checks import expand
 from unet_train.config.schema import PredictConfig
-from unet_train.data.io.frame import read_frame
+from unet_train.data.io.frame import Frame, read_frame
 from unet_train.data.io.images import image_size, write_image, write_labels
 from unet_train.data.io.pixel_size import pixel_size
 from unet_train.data.masks.legend import LEGEND_FILE, as_dataset_json
@@ -21,7 +21,7 @@ from unet_train.errors import UserError
 from unet_train.inference import streaming
 from unet_train.inference.object_table import measure_objects
 from unet_train.inference.predictor import Prediction, Predictor
-from unet_train.log import LOGGER, log_to
+from unet_train.log import LOGGER, log_to, tell
 from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.challenge_prediction import predict_sequence
 from unet_train.runs.object_files import join_tables, write_object_regions, write_object_rows
@@ -49,7 +49,7 @@ def predict_run(config: PredictConfig) -> Outcome:
     output = expand(config.output)
     models = Models.load(config)
     for note in [*inputs.notes, *models.notes]:
-        LOGGER.info(note)
+        tell(note)
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
         if config.format == "ctc":
@@ -57,7 +57,7 @@ def predict_run(config: PredictConfig) -> Outcome:
         else:
             outcome = predict_images(config, models, inputs, output)
     for message in outcome.bad:
-        LOGGER.info(f"not predicted: {message}")
+        tell(f"not predicted: {message}")
     return outcome
 
 
@@ -75,33 +75,35 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
     bad: dict[Job, list[str]] = {job: [] for job in todo}
     notes: list[str] = []
 
-    def write(done: _Done) -> None:
+    def write(done: Done) -> None:
         with one_bad_image(done.job.path, bad[done.job]):
             if not config.overwrite:
                 record.refuse_namesake(done.job)
             files = _wanted(output, done.job, models, config)
-            write_results(files, done.job, models.first, done.image, done.prediction)
+            write_results(files, done, models.first)
             record.add(done.job)
 
-    def read(job: Job) -> np.ndarray | None:
-        return None if is_large(job.path) else models.read(job.path)
+    def read(job: Job) -> tuple[np.ndarray, Frame] | None:
+        return None if is_large(job.path) else (models.read(job.path), read_frame(job.path))
 
     with (
         tqdm(total=len(todo), desc="predicting", disable=None, leave=False, unit="image") as bar,
         read_ahead(read, todo) as jobs,
         WriteBehind(write) as writer,
     ):
-        for job, read_image in jobs:
+        for job, wait in jobs:
             with one_bad_image(job.path, bad[job]):
-                image = read_image()
-                if image is None:
+                found = wait()
+                if found is None:
                     writer.finish()
                     if not config.overwrite:
                         record.refuse_namesake(job)
                     notes.append(_predict_large(config, models, job, output, bar))
                     record.add(job)
                 else:
-                    writer.add(_Done(job, image, models.together.predict(image, volumes.statistics(job))))
+                    image, frame = found
+                    prediction = models.together.predict(image, volumes.statistics(job))
+                    writer.add(Done(job, image, frame, prediction))
                     if image.shape[0] * image.shape[1] > HELD_PIXELS:
                         writer.finish()
             bar.update()
@@ -111,7 +113,7 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
         write_json(output / "classes" / LEGEND_FILE, as_dataset_json(models.first.data.classes, IGNORE))
     table = join_tables(output) if todo and tells_objects(models.first) else None
     for note in [*volumes.notes, *notes]:
-        LOGGER.info(note)
+        tell(note)
     LOGGER.info(f"{len(todo) - len(lines)} of {len(todo)} images predicted into {output}")
     if table is not None:
         LOGGER.info(f"objects   {output / 'objects'} (one number per object), measured in {table}")
@@ -119,11 +121,12 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
 
 
 @dataclass(frozen=True)
-class _Done:
-    """An image that waits for its results to be written."""
+class Done:
+    """An image that waits for its results to be written: as it was read, where its pixels lie, what was predicted."""
 
     job: Job
     image: np.ndarray
+    frame: Frame
     prediction: Prediction
 
 
@@ -150,11 +153,9 @@ def tells_objects(predictor: Predictor) -> bool:
     return predictor.data.has_instances and predictor.postprocessing is not None
 
 
-def write_results(
-    files: dict[str, Path], job: Job, predictor: Predictor, image: np.ndarray, prediction: Prediction
-) -> None:
+def write_results(files: dict[str, Path], done: Done, predictor: Predictor) -> None:
     """Write the results that `files` names: each whole or not at all, the overlay last."""
-    frame = read_frame(job.path)
+    job, image, frame, prediction = done.job, done.image, done.frame, done.prediction
     write_image(files["masks"], viewable_mask(predictor.data, prediction.classes))
     write_labels(files["classes"], prediction.classes, frame=frame)
     if "objects" in files:

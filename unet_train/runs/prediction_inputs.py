@@ -191,7 +191,7 @@ def find_inputs(typed: str, output: Path | None = None) -> Inputs:
         unread = _unread(root, results) if path.is_dir() else []
         if unread:
             more = ", …" if len(unread) > 3 else ""
-            notes.append(f"{len(unread)} files not read, by their endings: {', '.join(unread[:3])}{more}")
+            notes.append(f"not read, by their endings ({len(unread)}): {', '.join(unread[:3])}{more}")
     if not files:
         raise UserError(f"input={typed}: no image found (files ending in {', '.join(IMAGE_SUFFIXES)})")
     names = unique_names([f.relative_to(root) for f in files])

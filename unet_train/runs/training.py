@@ -162,7 +162,9 @@ def resume_run(composed: Composed[TrainConfig], hardware: Hardware) -> float:
     with restoring(resumed):
         check_same_run(resumed, spec, data)
         check_same_steps(resumed, composed.tree, hardware.context.size)
-    run = set_up(composed, hardware, data, augmentation, build_model(spec, custom_encoder(config.encoder)))
+        position = resumed.resume_state.position
+    model = build_model(spec, custom_encoder(config.encoder))
+    run = set_up(composed, hardware, data, augmentation, model, position)
     run.notes = notes + run.notes
     with restoring(resumed):
         run.state.restore(resumed, hardware.context)

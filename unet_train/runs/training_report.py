@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.log import LOGGER
+from unet_train.log import LOGGER, tell
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.resume_checks import changed_keys, processes_of
@@ -16,10 +16,12 @@ from unet_train.training.pace import duration, validation_share
 def tell_run(run: Run) -> None:
     """What the run is, in a few lines."""
     config, data, split, hardware = run.config, run.data, run.data.split, run.hardware
-    for note in [*data.source.notes, *data.report.notes, *split.notes, *run.notes]:
+    for note in [*data.source.notes, *data.report.notes, *split.notes]:
+        tell(note)
+    for note in run.notes:
         LOGGER.info(note)
     for warning in data.warnings:
-        LOGGER.info(f"warning: {warning}")
+        tell(f"warning: {warning}")
     encoder = " ".join(str(v) for v in run.spec.encoder.values() if v is not None)
     LOGGER.info(
         f"data      {data.description.name}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test "

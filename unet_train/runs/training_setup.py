@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unet_train.checkpoint import Position
 from unet_train.config.checks import expand
 from unet_train.config.compose import Composed
 from unet_train.config.schema import Loss, TrainConfig
@@ -97,12 +99,16 @@ def set_up(
     data: TrainingData,
     augmentation: Augmentation,
     model: UNet,
+    resumed: Position | None = None,
 ) -> Run:
-    """Put a run together around a model that has its starting weights."""
+    """Put a run together around a model that has its starting weights, or is to get those of where it was `resumed`."""
     config = composed.config
     training = training_set(config, data, augmentation)
     settings = loop_settings(config, hardware.device, validation_cost(*pixels_seen(data, training)))
-    updates = epoch_lengths(len(training), settings, hardware.context)[1] * config.trainer.epochs
+    per_epoch = epoch_lengths(len(training), settings, hardware.context)[1]
+    updates = updates_in_all(
+        resumed or Position(), per_epoch, config.trainer.accumulate, config.trainer.epochs
+    )
     weights = class_weights(config, training, len(data.outputs))
     notes = []
     if weights is not None and isinstance(config.loss, Loss):
@@ -116,6 +122,26 @@ def set_up(
             "counts it as no flip and no turn"
         )
     return Run(composed, hardware, data, training, settings, state, notes, views)
+
+
+def updates_in_all(position: Position, per_epoch: int, accumulate: int, epochs: int) -> int:
+    """Updates of a run: those made up to the current epoch, and those of the epochs from there on.
+
+    After a resume with other processes or batches an epoch has another number of updates than those before.
+
+    Parameters
+    ----------
+    position : Position
+        Where the run stands.
+    per_epoch : int
+        Updates in an epoch from now on.
+    accumulate : int
+        Batches in an update.
+    epochs : int
+        Of the whole run.
+    """
+    before = position.update - math.ceil(position.batches / accumulate)
+    return max(before + per_epoch * (epochs - position.epoch), 1)
 
 
 def class_weights(config: TrainConfig, training: TrainingSet, outputs: int) -> list[float] | None:

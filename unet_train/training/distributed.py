@@ -64,6 +64,13 @@ def launched_by_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def lost_peer(error: RuntimeError) -> bool:
+    """Whether an error says that another process can no longer be reached: it ended, and says itself why."""
+    return launched_by_torchrun() and (
+        isinstance(error, dist.DistError) or any(f"/{name}/" in str(error) for name in ("gloo", "nccl"))
+    )
+
+
 @contextmanager
 def distributed_context(device: str) -> Iterator[DistributedContext]:
     """Join the processes that torchrun started (NCCL on CUDA, Gloo elsewhere), or be alone."""

@@ -453,6 +453,7 @@ def test_a_worker_that_dies_is_told_with_its_file():
     with pytest.raises(UserError, match=r"trainer\.workers=2") as caught:
         list(read_batches(loader))
     assert source.records()[2].image in str(caught.value)
+    assert "SIGKILL" in str(caught.value), "whichever of torch's sentences it was"
     assert "\n" not in str(caught.value)
 
 

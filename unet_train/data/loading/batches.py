@@ -246,10 +246,19 @@ def telling_of_workers(loader: DataLoader[Any]) -> Iterator[None]:
         processes = [int(number) for number in named[1].split(",")] if named else []
         files = _being_read(loader, processes)
         at = f" while reading {', '.join(files)}" if files else ""
+        of_what = _killed_by(loader) or message.rstrip(".")
         raise UserError(
-            f"trainer.workers={loader.num_workers}: a worker died{at} ({message.rstrip('.')}); if memory ran out, say "
+            f"trainer.workers={loader.num_workers}: a worker died{at} ({of_what}); if memory ran out, say "
             "trainer.workers=0, or smaller crops"
         ) from error
+
+
+def _killed_by(loader: DataLoader[Any]) -> str:
+    """Signals that ended workers of this loader, which torch does not always say; empty where none did."""
+    workers = getattr(getattr(loader, "_iterator", None), "_workers", [])
+    codes = [worker.exitcode for worker in workers if worker.exitcode is not None]
+    names = {signal.Signals(-code).name for code in codes if code < 0}
+    return f"killed by {', '.join(sorted(names))}" if names else ""
 
 
 def _being_read(loader: DataLoader[Any], processes: Sequence[int]) -> list[str]:

@@ -107,9 +107,7 @@ def discover_pairs(root: Path, listing: Listing, *, outlines: bool = True) -> Pa
         result.unused.append(f"{root}: {len(unused)} pictures are not used: {first_of(unused)}")
         result.left_out |= {str(root / path): "not named like an image or a mask" for path in unused}
     if listing.others:
-        result.unused.append(
-            f"{root}: {len(listing.others)} files not read: {first_of(list(listing.others))}"
-        )
+        result.unused.append(f"{root}: not read ({len(listing.others)}): {first_of(list(listing.others))}")
     return result
 
 

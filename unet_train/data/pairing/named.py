@@ -102,7 +102,7 @@ def _name_unused(root: Path, found: Pairing) -> None:
         found.unused.append(f"{root}: {len(unused)} pictures are not used: {first_of(unused)}")
         found.left_out |= {str(root / path): "neither an image nor a mask by its place" for path in unused}
     if listing.others:
-        found.unused.append(f"{root}: {len(listing.others)} files not read: {first_of(list(listing.others))}")
+        found.unused.append(f"{root}: not read ({len(listing.others)}): {first_of(list(listing.others))}")
 
 
 def _parts_inside(
