@@ -151,7 +151,10 @@ def arrangement(sizes: Sequence[tuple[int, int]]) -> tuple[int, tuple[int, int]]
         return min(room_across / shape[1], room_down, most)
 
     columns = max(range(1, len(sizes) + 1), key=lambda c: (side(c), -(-len(sizes) % c)))
-    return columns, (max(1, int(side(columns))), max(1, int(side(columns) * shape[1])))
+    room = (max(1, int(side(columns))), max(1, int(side(columns) * shape[1])))
+    # Images enlarged by a whole number may leave some of it, which the sheet does without.
+    sizes_drawn = [drawn_size(size, room)[0] for size in sizes]
+    return columns, (max(height for height, _ in sizes_drawn), max(width for _, width in sizes_drawn))
 
 
 def draw_labels(
@@ -180,9 +183,7 @@ def draw_labels(
     for labels in (one.classes, one.instances):
         if labels is not None and labels.shape != size:
             raise ValueError(f"labels are {labels.shape}, the image {size}")
-    factor = min(room[0] / size[0], room[1] / size[1])
-    factor = float(int(factor)) if factor >= 2 else factor
-    target = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    target, factor = drawn_size(size, room)
     picture = _resized(one.image, target)
     classes = resize_labels(one.classes, target)
     drawn = classes != ignore
@@ -203,6 +204,13 @@ def draw_labels(
             mask = cv2.dilate(mask, np.ones((thick, thick), np.uint8))
         picture[mask > 0] = table[value]
     return picture
+
+
+def drawn_size(size: tuple[int, int], room: tuple[int, int]) -> tuple[tuple[int, int], float]:
+    """Height and width at which an image of `size` is drawn within `room`, and how much it is enlarged by."""
+    factor = min(room[0] / size[0], room[1] / size[1])
+    factor = float(int(factor)) if factor >= 2 else factor
+    return (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))), factor
 
 
 def _resized(image: np.ndarray, target: tuple[int, int]) -> np.ndarray:

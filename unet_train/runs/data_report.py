@@ -177,10 +177,12 @@ def choose_shown(
 
 def file_names(records: Sequence[Record]) -> list[str]:
     """Names of the image files, from the folder on that they share; of long names the part that tells them apart."""
+    if any(record.image.startswith("<") for record in records):  # drawn, not read from files
+        return [record.key for record in records]
     folders = [os.path.dirname(record.image) for record in records]
     try:
         shared = os.path.commonpath(folders)
-    except ValueError:  # generated images, or files on two drives
+    except ValueError:  # files on two drives
         shared = ""
     names = [
         Path(os.path.relpath(record.image, shared)).as_posix() if shared else record.image
