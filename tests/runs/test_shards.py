@@ -106,3 +106,22 @@ def test_a_sequence_is_not_split(tmp_path, images, threshold_model, run_command,
     ]
     assert run_command("predict", *words) == 2
     assert "shard" in capsys.readouterr().err
+
+
+def test_the_latest_results_of_an_image_count_whichever_call_wrote_them(
+    tmp_path, images, threshold_model, run_command, capsys
+):
+    """All by one model, then some anew by another in a shard: those are the other's now."""
+    words = [f"input={images}", f"output={tmp_path / 'o'}"]
+    first, second = threshold_model("a.pt"), threshold_model("b.pt", threshold=0.99)
+    assert run_command("predict", f"ckpt={first}", *words) == 0
+    assert run_command("predict", f"ckpt={second}", *words, "shard=1/2", "overwrite=true") == 0
+    capsys.readouterr()
+    assert run_command("predict", f"ckpt={second}", *words, "shard=1/2") == 0
+    assert "4 of 4 done already" in capsys.readouterr().out
+    assert run_command("predict", f"ckpt={first}", *words) == 2
+    assert "holds results of 4 of these images by another model" in capsys.readouterr().err
+    assert run_command("predict", f"ckpt={first}", *words, "overwrite=true") == 0
+    capsys.readouterr()
+    assert run_command("predict", f"ckpt={first}", *words) == 0
+    assert "7 of 7 done already" in capsys.readouterr().out

@@ -217,8 +217,8 @@ def _target(data: DataFigures, is_pretrained: bool, classes_for: str) -> list[Ch
             Choice(
                 "dataset.target",
                 "classes",
-                f"{data.contacts:.0%} of the objects touch another; nothing parts them, as {classes_for} goes with "
-                "the classes alone",
+                f"{data.contacts:.0%} of the objects touch another and will not be separated: {classes_for} needs "
+                "the classes themselves as the target",
             )
         ]
     target, params, what = object_target(data.diameter, is_pretrained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import torch
 from unet_train.errors import UserError
 from unet_train.runs.prediction_inputs import Job, is_record, record_name
 
-COLUMNS = ("name", "source", "bytes", "modified", "models", "settings")
-"""``settings``: the keys that were set, as typed. Files of earlier versions lack this column, and go on without it."""
-
-KEPT = COLUMNS[:-1]
+KEPT = ("name", "source", "bytes", "modified", "models")
 """What tells whether an image is done."""
+
+COLUMNS = (*KEPT, "written", "settings")
+"""``written``: nanoseconds since 1970, by which the latest of several rows of an image counts, whichever file it is in;
+``settings``: the keys that were set, as typed. Files of earlier versions go on without what they lack."""
+
+FORMATS = (COLUMNS, (*KEPT, "settings"), KEPT)
+"""Columns of this version's files and of earlier ones'."""
 
 
 class DoneRecord:
@@ -41,6 +46,7 @@ class DoneRecord:
         self.settings = settings
         self._columns: tuple[str, ...] = COLUMNS
         self.rows: dict[str, list[str]] = {}
+        self._written: dict[str, int] = {}
         self._torn = _is_torn(self.path)
         for path in sorted(folder.glob("predicted*.csv")):
             if path == self.path or is_record(path):
@@ -50,10 +56,16 @@ class DoneRecord:
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             # A last line that was cut off by a power failure is of no image that is done.
             rows = list(csv.reader(file))
-        columns = KEPT if rows and tuple(rows[0]) == KEPT else COLUMNS
+        columns = next((known for known in FORMATS if rows and tuple(rows[0]) == known), COLUMNS)
         if path == self.path:
             self._columns = columns
-        self.rows |= {row[0]: row[1 : len(KEPT)] for row in rows if len(row) == len(columns)}
+        for row in rows[1:]:
+            if len(row) != len(columns):
+                continue
+            written = dict(zip(columns, row, strict=True)).get("written", "0")
+            when = int(written) if written.isdecimal() else 0
+            if when >= self._written.get(row[0], 0):
+                self.rows[row[0]], self._written[row[0]] = row[1 : len(KEPT)], when
 
     def done(self, job: Job, files: Iterable[Path]) -> bool:
         """Whether `files`, the results of this image as it is now, are there."""
@@ -99,7 +111,8 @@ class DoneRecord:
     def add(self, job: Job) -> None:
         """Note that the results of this image are complete."""
         row = [*_identity(job.path), self.models]
-        self.rows[job.name.as_posix()] = row
+        name, written = job.name.as_posix(), time.time_ns()
+        self.rows[name], self._written[name] = row, written
         with open(self.path, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             if self._torn:
                 file.write("\n")
@@ -108,7 +121,9 @@ class DoneRecord:
             if file.tell() == 0:
                 writer.writerow(self._columns)
             self._torn = True
-            writer.writerow([job.name.as_posix(), *row, self.settings][: len(self._columns)])
+            values = [name, *row, written, self.settings]
+            cells = dict(zip(COLUMNS, values, strict=True))
+            writer.writerow([cells[column] for column in self._columns])
         self._torn = False
 
 
