@@ -198,7 +198,8 @@ def test_a_command_composes_and_runs(document, line, finished, own_folder, run_c
         return
     if any(word.startswith("plan=") for word in words):
         Path("plan.yaml").write_text(f"dataset: folder\ndataset.root: {finished / 'my_images'}\n")
-        assert run_command("train", *words, *SMALL_PLAN, "trainer.epochs=1") == 0
+        minutes = ["minutes=0.05"] if "plan=auto" in words and not any("minutes=" in w for w in words) else []
+        assert run_command("train", *words, *minutes, *SMALL_PLAN, "trainer.epochs=1") == 0
         return
     if "resume=run" in words:
         shutil.copytree(finished / "run", own_folder / "run")

@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from unet_train.errors import one_line
-
 LOGGER = logging.getLogger("unet_train")
 
 
@@ -32,11 +30,6 @@ class Screen(logging.StreamHandler):
             LOGGER.removeHandler(self)
         else:
             super().handleError(record)
-
-
-def tell(sentence: str) -> None:
-    """Say one sentence that may quote names of files: in one line, with nothing in it that a terminal obeys."""
-    LOGGER.info(one_line(sentence))
 
 
 def log_to(folder: Path | None, *, speaks: bool = True) -> None:

@@ -1,16 +1,23 @@
 """A file that breaks while a run is going: the line names it, what was saved stays, and the run goes on after."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+
+from unet_train.data.loading.kept import KeptSource
 
 
 @pytest.mark.parametrize(("part", "workers"), [("train", 0), ("train", 1), ("val", 0)])
 def test_an_image_that_breaks_after_the_check(
     own_folder, run_command, write_images, short, capsys, monkeypatch, part, workers
 ):
+    from unet_train.runs import validation
     from unet_train.training.run_folder import History
+
+    # As with more validation images than fit into the memory that is kept for them; those kept are not read again.
+    monkeypatch.setattr(validation, "KeptSource", partial(KeptSource, most_bytes=0))
 
     root = write_images(Path("mine"), 6)
     whole = {path: path.read_bytes() for path in sorted((root / "images").iterdir())}

@@ -30,9 +30,9 @@ from unet_train.data.layouts import AUTO, DatasetKeys
 from unet_train.data.layouts.custom import CustomKeys
 from unet_train.data.loading.normaliser import Normaliser
 from unet_train.data.records import Record, Source
-from unet_train.errors import UserError
+from unet_train.errors import UserError, one_line
 from unet_train.inference.predictor import Ensemble, Predictor, check_alike
-from unet_train.log import LOGGER, log_to, tell
+from unet_train.log import LOGGER, log_to
 from unet_train.metrics.challenge import SEG_LINE, drop_outside_field
 from unet_train.metrics.intervals import basis, values_statistic
 from unet_train.metrics.intervals import intervals as bootstrap_intervals
@@ -91,7 +91,7 @@ def eval_run(config: EvalConfig, overrides: Sequence[str] = (), words: Sequence[
     refuse_other_values(source, predictor.data)
     hashes = checked_hashes(source, records)
     for note in [*source.notes, *tell_views(config.tta, [predictor])]:
-        tell(note)
+        LOGGER.info(one_line(note))
     if source.has_background != predictor.data.has_background:
         says = f"{predictor.data.classes[0]} is" if predictor.data.has_background else "no class is"
         LOGGER.info(f"what counts goes by the checkpoint, though: there {says} the background")
@@ -141,7 +141,7 @@ def score_masks(config: EvalConfig, words: Sequence[str] = ()) -> dict[str, Any]
         str(config.predictions), source, dataset.root, describe_truth(dataset, source, records[0])
     )
     for note in [*source.notes, *masks.notes]:
-        tell(note)
+        LOGGER.info(one_line(note))
     missing = masks.missing(records)
     warnings = [missing_line(missing, len(records))] if missing else []
     about = {"predictions": str(config.predictions), "missing": missing, "chosen_on": 0, "trained_on": 0}
@@ -278,13 +278,13 @@ def score(config: EvalConfig, scored: Scored, words: Sequence[str]) -> dict[str,
     for line in without_distance_lines(evaluation):
         LOGGER.info(line)
     for warning in warnings:
-        tell(f"warning: {warning}")
+        LOGGER.info(one_line(f"warning: {warning}"))
     if evaluation.never_predicted():
         LOGGER.info(never_predicted_line(evaluation.never_predicted(), evaluation.classes))
     if patients:
         LOGGER.info(patients_table(patients.scores, intervals))
         for note in patients.notes:
-            tell(note)
+            LOGGER.info(one_line(note))
     if report_path is not None:
         LOGGER.info(f"report    {report_path}")
     LOGGER.info(f"results   {folder}")

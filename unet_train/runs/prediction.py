@@ -17,11 +17,11 @@ from unet_train.data.io.images import image_size, write_image, write_labels
 from unet_train.data.io.pixel_size import pixel_size
 from unet_train.data.masks.legend import LEGEND_FILE, as_dataset_json
 from unet_train.data.records import IGNORE
-from unet_train.errors import UserError
+from unet_train.errors import UserError, one_line
 from unet_train.inference import streaming
 from unet_train.inference.object_table import measure_objects
 from unet_train.inference.predictor import Prediction, Predictor
-from unet_train.log import LOGGER, log_to, tell
+from unet_train.log import LOGGER, log_to
 from unet_train.reporting.overlays import object_picture, overlay
 from unet_train.runs.challenge_prediction import predict_sequence
 from unet_train.runs.object_files import join_tables, write_object_regions, write_object_rows
@@ -49,7 +49,7 @@ def predict_run(config: PredictConfig) -> Outcome:
     output = expand(config.output)
     models = Models.load(config)
     for note in [*inputs.notes, *models.notes]:
-        tell(note)
+        LOGGER.info(one_line(note))
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
         if config.format == "ctc":
@@ -57,7 +57,7 @@ def predict_run(config: PredictConfig) -> Outcome:
         else:
             outcome = predict_images(config, models, inputs, output)
     for message in outcome.bad:
-        tell(f"not predicted: {message}")
+        LOGGER.info(one_line(f"not predicted: {message}"))
     return outcome
 
 
@@ -113,7 +113,7 @@ def predict_images(config: PredictConfig, models: Models, inputs: Inputs, output
         write_json(output / "classes" / LEGEND_FILE, as_dataset_json(models.first.data.classes, IGNORE))
     table = join_tables(output) if todo and tells_objects(models.first) else None
     for note in [*volumes.notes, *notes]:
-        tell(note)
+        LOGGER.info(one_line(note))
     LOGGER.info(f"{len(todo) - len(lines)} of {len(todo)} images predicted into {output}")
     if table is not None:
         LOGGER.info(f"objects   {output / 'objects'} (one number per object), measured in {table}")

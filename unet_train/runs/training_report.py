@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from unet_train.checkpoint import Checkpoint
-from unet_train.log import LOGGER, tell
+from unet_train.errors import one_line
+from unet_train.log import LOGGER
 from unet_train.reporting.tables import format_table
 from unet_train.runs.checkpoint_files import parameters
 from unet_train.runs.resume_checks import changed_keys, processes_of
@@ -17,11 +18,11 @@ def tell_run(run: Run) -> None:
     """What the run is, in a few lines."""
     config, data, split, hardware = run.config, run.data, run.data.split, run.hardware
     for note in [*data.source.notes, *data.report.notes, *split.notes]:
-        tell(note)
+        LOGGER.info(one_line(note))
     for note in run.notes:
         LOGGER.info(note)
     for warning in data.warnings:
-        tell(f"warning: {warning}")
+        LOGGER.info(one_line(f"warning: {warning}"))
     encoder = " ".join(str(v) for v in run.spec.encoder.values() if v is not None)
     LOGGER.info(
         f"data      {data.description.name}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test "
